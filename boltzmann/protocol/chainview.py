@@ -1,0 +1,48 @@
+"""What a node knows from the chain: blocks, neurons and subnet rules as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Head:
+    """One finalized block: its height and its 32-byte hash."""
+
+    number: int
+    hash: bytes
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """One registered hotkey of the subnet at some block.
+
+    `stake` is in the subnet's alpha (tokens, not rao); `incentive` and `dividends` are shares in
+    [0, 1]; `emission` is alpha per tempo; `registered_at` and `last_update` are block heights.
+    """
+
+    uid: int
+    hotkey: str
+    stake: float
+    permit: bool
+    registered_at: int
+    last_update: int
+    incentive: float = 0.0
+    dividends: float = 0.0
+    emission: float = 0.0
+
+
+@dataclass(frozen=True)
+class SubnetRules:
+    """The subnet's hyperparameters a node acts upon. Blocks are chain blocks.
+
+    `max_weight` is the largest share of one weight in the sum, in (0, 1].
+    """
+
+    owner_hotkey: str
+    tempo: int
+    weights_rate_limit: int
+    weights_version: int
+    min_allowed_weights: int
+    max_weight: float
+    commit_reveal: bool

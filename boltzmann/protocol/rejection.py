@@ -1,0 +1,43 @@
+"""Refusals of what peers publish: values with a named reason, to be counted and shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Reason(str, Enum):
+    """Why an object, or the work in it, was refused."""
+
+    ABSENT = "absent"  # no object under the key by the deadline
+    SLOW = "slow"  # the whole read did not end within its time
+    UNREACHABLE = "unreachable"  # the bucket refused, or answered with an error
+    WRONG_SIZE = "wrong_size"  # not the exact length the run's config gives
+    BAD_MAGIC = "bad_magic"
+    BAD_VERSION = "bad_version"
+    BAD_KIND = "bad_kind"
+    BAD_HEADER = "bad_header"
+    WRONG_RUN = "wrong_run"
+    WRONG_WINDOW = "wrong_window"
+    WRONG_BASE = "wrong_base"  # computed from another state than the agreed one
+    WRONG_HOTKEY = "wrong_hotkey"
+    BAD_SIGNATURE = "bad_signature"
+    BAD_DIGEST = "bad_digest"
+    NOT_FINITE = "not_finite"
+    TOO_LARGE = "too_large"  # a value beyond the run's magnitude bound
+    BAD_TOKENS = "bad_tokens"  # claims another token count than its pages have
+    GATE = "gate"  # the gate ρ is below the run's threshold
+    TENSOR = "tensor"  # one tensor's cosine is below the run's threshold
+    NORM = "norm"  # the norm ratio is outside the run's band
+    BAD_DOCUMENT = "bad_document"  # a signed document that is not canonical or lacks a field
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """One refusal. `detail` is for people; decisions look at `reason` only."""
+
+    reason: Reason
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason.value} ({self.detail})" if self.detail else self.reason.value
