@@ -1,0 +1,1 @@
+"""The rules all nodes agree on, bit for bit: pure functions of seeds, blocks and bytes."""

@@ -1,0 +1,95 @@
+"""Signed JSON documents: one canonical spelling, one signature, bounded size.
+
+    {"body": {...}, "hotkey": "5…", "kind": "manifest", "signature": "…", "version": 1}
+
+Keys are sorted, there is no white space, text is ASCII with escapes, and numbers are integers:
+fractions travel as hexadecimal text (`float.hex`), so that a document has exactly one spelling and
+its sha256 names it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.protocol.wire import Sign, VerifySignature
+
+MAX_DOCUMENT_BYTES = 256 * 1024
+_VERSION = 1
+_DOMAIN = b"boltzmann document\x00"
+
+
+def canonical(value: object) -> bytes:
+    """The one spelling of a JSON value. Raises: ValueError if it holds a float."""
+    if _has_float(value):
+        raise ValueError("documents hold no floats; write them as float.hex() text")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def seal_document(kind: str, body: Mapping[str, Any], hotkey: str, sign: Sign) -> bytes:
+    """The signed document's bytes. Raises: ValueError beyond MAX_DOCUMENT_BYTES."""
+    unsigned = {"body": body, "hotkey": hotkey, "kind": kind, "version": _VERSION}
+    signature = sign(_DOMAIN + canonical(unsigned))
+    sealed = canonical({**unsigned, "signature": signature.hex()})
+    if len(sealed) > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"a {kind} of {len(sealed)} bytes; the limit is {MAX_DOCUMENT_BYTES}")
+    return sealed
+
+
+def open_document(
+    data: bytes, kind: str, hotkey: str, verify: VerifySignature
+) -> dict[str, Any] | Rejection:
+    """The body of a document of `kind` signed by `hotkey`, or why it is refused."""
+    if len(data) > MAX_DOCUMENT_BYTES:
+        return Rejection(Reason.WRONG_SIZE, f"a {kind} of {len(data)} bytes")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return Rejection(Reason.BAD_DOCUMENT, "not JSON")
+    problem = _envelope_problem(document, data)
+    if problem is not None:
+        return problem
+    if document["kind"] != kind:
+        return Rejection(Reason.BAD_KIND, f"a {document['kind'][:20]}, not a {kind}")
+    if document["hotkey"] != hotkey:
+        return Rejection(Reason.WRONG_HOTKEY, document["hotkey"][:64])
+    unsigned = {name: document[name] for name in ("body", "hotkey", "kind", "version")}
+    if not verify(hotkey, _DOMAIN + canonical(unsigned), bytes.fromhex(document["signature"])):
+        return Rejection(Reason.BAD_SIGNATURE)
+    body: dict[str, Any] = document["body"]
+    return body
+
+
+def digest(data: bytes) -> str:
+    """The sha256 of an object's bytes, in hexadecimal: its name in manifests and commitments."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def _envelope_problem(document: object, data: bytes) -> Rejection | None:
+    fields = {"body": dict, "hotkey": str, "kind": str, "signature": str, "version": int}
+    if not isinstance(document, dict) or set(document) != set(fields):
+        return Rejection(Reason.BAD_DOCUMENT, "not the envelope's fields")
+    for name, kind in fields.items():
+        if not isinstance(document[name], kind):
+            return Rejection(Reason.BAD_DOCUMENT, f"{name} is not {kind.__name__}")
+    if document["version"] != _VERSION:
+        return Rejection(Reason.BAD_VERSION, f"version {document['version']}")
+    signature = document["signature"]
+    if len(signature) != 128 or any(c not in "0123456789abcdef" for c in signature):
+        return Rejection(Reason.BAD_SIGNATURE, "not 64 bytes in hexadecimal")
+    try:
+        exact = canonical(document) == data
+    except (ValueError, RecursionError):
+        exact = False
+    return None if exact else Rejection(Reason.BAD_DOCUMENT, "not in canonical spelling")
+
+
+def _has_float(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(_has_float(v) for v in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_has_float(v) for v in value)
+    return isinstance(value, float)
