@@ -74,7 +74,7 @@ class Slice:
 
     @cached_property
     def bounds(self) -> tuple[int, ...]:
-        """Where each tensor's values lie in the slice's vector: tensor i is [bounds[i], bounds[i+1])."""
+        """Tensor i's values are `[bounds[i], bounds[i + 1])` of the slice's vector."""
         bounds = [0]
         for tensor, chunks in enumerate(self.chosen):
             bounds.append(bounds[-1] + self._length(tensor, chunks))

@@ -82,7 +82,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Opened:
-    """A checked object: its header, its values `[values] float32`, and the sha256 of all its bytes."""
+    """A checked object: header, values `[values] float32`, and the sha256 of all its bytes."""
 
     header: Header
     values: Floats
