@@ -1,0 +1,1 @@
+"""The model, its gradient and its consensus state."""

@@ -1,0 +1,222 @@
+"""The consensus state: θ, m, v, step counts and root, with an undo log on disk.
+
+The log keeps the touched coordinates' old values, so a window that the chain decided otherwise can
+be taken back bit for bit, and an audit of the last window can look at the parameters as they were.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boltzmann.errors import StateError
+from boltzmann.protocol.outer import OuterConfig, Powers, Step, learning_rate
+from boltzmann.protocol.root import RootHasher, genesis_root
+from boltzmann.protocol.slices import Layout, Slice
+
+Floats = NDArray[np.float32]
+
+_PIECE = 1 << 18  # coordinates handled at a time: bounds the temporaries to a few MB
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a state stands in the manifest chain.
+
+    `head`: digest of the last applied manifest; `window`: its window; `genesis`: the window of the
+    genesis manifest; `root`: 32 bytes.
+    """
+
+    head: str
+    window: int
+    genesis: int
+    root: bytes
+
+
+@dataclass(frozen=True)
+class _Undo:
+    before: Position
+    slice: Slice
+    path: Path
+
+
+class ModelState:
+    """One node's consensus state. Not thread-safe: one thread works on it at a time."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        shapes: Mapping[str, tuple[int, ...]],
+        outer: OuterConfig,
+        undo_folder: Path,
+        history: int,
+    ) -> None:
+        self.layout = layout
+        self.shapes = shapes
+        self.position = Position("", -1, -1, bytes(32))
+        self.theta = np.zeros(layout.total, np.float32)
+        self.m = np.zeros(layout.total, np.float32)
+        self.v = np.zeros(layout.total, np.float32)
+        self.counts = [
+            np.zeros(layout.chunks(tensor), np.int32) for tensor in range(len(layout.sizes))
+        ]
+        self._outer = outer
+        self._powers = (Powers(outer.beta1), Powers(outer.beta2))
+        self._views = {id(flat): _split(flat, layout) for flat in (self.theta, self.m, self.v)}
+        self._undo: deque[_Undo] = deque()
+        self._history = history
+        self._folder = undo_folder
+        undo_folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def parameters(self) -> dict[str, Floats]:
+        """θ by name, in its tensors' shapes: views, not copies."""
+        flats = self._tensors(self.theta)
+        return {
+            name: flat.reshape(self.shapes[name])
+            for name, flat in zip(self.layout.names, flats, strict=True)
+        }
+
+    def reset(self, parameters: Mapping[str, Floats], head: str, window: int) -> None:
+        """Become the genesis state: θ as given, m, v and counts zero.
+
+        Raises: StateError if names or shapes are not the run's.
+        """
+        shapes = {name: tuple(array.shape) for name, array in parameters.items()}
+        if shapes != dict(self.shapes):
+            raise StateError("the checkpoint's tensors are not the ones of the run's model")
+        for name, flat in zip(self.layout.names, self._tensors(self.theta), strict=True):
+            flat[:] = parameters[name].reshape(-1)
+        self.m[:] = 0.0
+        self.v[:] = 0.0
+        for counts in self.counts:
+            counts[:] = 0
+        self._forget(keep=0)
+        root = genesis_root(self.layout.names, self._tensors(self.theta))
+        self.position = Position(head, window, window, root)
+
+    def apply(self, chosen: Slice, values: Floats, update_sha256: str, window: int) -> bytes:
+        """Take one outer step with the update's values `[slice size] float32`; the new root.
+
+        The old values go to the undo log first. The new head is set by `confirm` once the
+        manifest that names this root is known.
+        """
+        before = self.position
+        path = self._folder / f"{window}.undo"
+        step = Step(
+            learning_rate(self._outer.schedule, window - before.genesis), self._outer, *self._powers
+        )
+        hasher = RootHasher(before.root, update_sha256)
+        with path.open("wb") as log:
+            for tensor, chunks, start, end in self._pieces(chosen):
+                old = [
+                    chosen.rows(self._tensors(flat)[tensor], tensor, chunks)
+                    for flat in (self.theta, self.m, self.v)
+                ]
+                for rows in old:
+                    log.write(rows.data)
+                self.counts[tensor][chunks] += 1
+                gradient = values[start:end].reshape(old[0].shape)
+                step.apply(old[0], old[1], old[2], gradient, self.counts[tensor][chunks])
+                self._write(chosen, tensor, chunks, old)
+                hasher.add(old[0], old[1], old[2])
+        self._undo.append(_Undo(before, chosen, path))
+        self._forget(keep=self._history)
+        self.position = Position("", window, before.genesis, hasher.root())
+        return self.position.root
+
+    def confirm(self, head: str) -> None:
+        """Name the manifest that the state now stands at."""
+        at = self.position
+        self.position = Position(head, at.window, at.genesis, at.root)
+
+    def undo(self) -> None:
+        """Take back the last applied window. Raises: StateError if the log holds none."""
+        if not self._undo:
+            raise StateError("the undo log is empty: reload the state from a checkpoint")
+        entry = self._undo.pop()
+        for tensor, chunks, rows in self._logged(entry):
+            self._write(entry.slice, tensor, chunks, rows)
+            self.counts[tensor][chunks] -= 1
+        entry.path.unlink()
+        self.position = entry.before
+
+    @property
+    def previous(self) -> Position | None:
+        """Where `undo` would lead, if anywhere."""
+        return self._undo[-1].before if self._undo else None
+
+    @contextmanager
+    def parameters_before(self, window: int) -> Iterator[None]:
+        """θ as it was before `window` was applied, for the time of the block.
+
+        A window not applied yet changes nothing. Raises: StateError if it is not the last one.
+        """
+        if self.position.window < window:
+            yield
+            return
+        if not self._undo or self.position.window != window:
+            raise StateError(f"the parameters before window {window} are no longer at hand")
+        entry = self._undo[-1]
+        present = [rows for _, _, rows in self._swap(entry)]
+        try:
+            yield
+        finally:
+            theta = self._tensors(self.theta)
+            for (tensor, chunks, _, _), rows in zip(
+                self._pieces(entry.slice), present, strict=True
+            ):
+                entry.slice.set_rows(theta[tensor], tensor, chunks, rows)
+
+    def _swap(self, entry: _Undo) -> Iterator[tuple[int, NDArray[np.int64], Floats]]:
+        """Put the logged θ in place; yields the present rows of each piece."""
+        theta = self._tensors(self.theta)
+        for tensor, chunks, rows in self._logged(entry):
+            present = entry.slice.rows(theta[tensor], tensor, chunks)
+            entry.slice.set_rows(theta[tensor], tensor, chunks, rows[0])
+            yield tensor, chunks, present
+
+    def _logged(self, entry: _Undo) -> Iterator[tuple[int, NDArray[np.int64], list[Floats]]]:
+        with entry.path.open("rb") as log:
+            for tensor, chunks, start, end in self._pieces(entry.slice):
+                shape = (len(chunks), (end - start) // len(chunks))
+                rows = [
+                    np.frombuffer(log.read(4 * (end - start)), np.float32).reshape(shape)
+                    for _ in range(3)
+                ]
+                yield tensor, chunks, rows
+
+    def _pieces(self, chosen: Slice) -> Iterator[tuple[int, NDArray[np.int64], int, int]]:
+        """(tensor, chunks, start, end): each piece and where its values lie in the slice."""
+        per_piece = max(1, _PIECE // self.layout.chunk_size)
+        for tensor in range(len(self.layout.sizes)):
+            start = chosen.bounds[tensor]
+            for chunks in chosen.pieces(tensor, per_piece):
+                end = min(start + len(chunks) * self.layout.chunk_size, chosen.bounds[tensor + 1])
+                yield tensor, chunks, start, end
+                start = end
+
+    def _write(
+        self, chosen: Slice, tensor: int, chunks: NDArray[np.int64], rows: Sequence[Floats]
+    ) -> None:
+        for flat, values in zip((self.theta, self.m, self.v), rows, strict=True):
+            chosen.set_rows(self._tensors(flat)[tensor], tensor, chunks, values)
+
+    def _tensors(self, flat: Floats) -> list[Floats]:
+        return self._views[id(flat)]
+
+    def _forget(self, keep: int) -> None:
+        while len(self._undo) > keep:
+            self._undo.popleft().path.unlink(missing_ok=True)
+
+
+def _split(flat: Floats, layout: Layout) -> list[Floats]:
+    """1-D views of each tensor in a flat vector."""
+    ends = np.cumsum(layout.sizes)
+    return [flat[end - size : end] for end, size in zip(ends, layout.sizes, strict=True)]
