@@ -1,0 +1,1 @@
+"""Miner and validator: the window loops and what they are made of."""

@@ -1,0 +1,73 @@
+"""Waiting for blocks: one task follows the chain's heads, everybody else waits for a height."""
+
+from __future__ import annotations
+
+import asyncio
+
+from boltzmann.ports import Chain, Telemetry
+
+_SILENCE_S = 15.0  # after this long without the awaited block the node says what it waits for
+
+
+class Blocks:
+    """The newest finalized height, and a way to wait for one."""
+
+    def __init__(self, chain: Chain, telemetry: Telemetry) -> None:
+        self._chain = chain
+        self._telemetry = telemetry
+        self._changed = asyncio.Condition()
+        self._latest = -1
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def latest(self) -> int:
+        """The newest finalized height seen."""
+        return self._latest
+
+    async def start(self) -> None:
+        """Follow the chain until `close`. Raises: ChainError if it cannot be reached now."""
+        self._latest = (await self._chain.head()).number
+        self._watch = asyncio.create_task(self._follow())
+
+    async def close(self) -> None:
+        """Stop following."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+
+    async def until(self, number: int) -> int:
+        """Wait until block `number` is finalized; the newest height then.
+
+        Raises: what ended the block stream, if it ended.
+        """
+        waited = 0.0
+        while self._latest < number:
+            if self._watch is not None and self._watch.done():
+                self._watch.result()
+            try:
+                await asyncio.wait_for(self._next(), _SILENCE_S)
+            except asyncio.TimeoutError:
+                waited += _SILENCE_S
+                self._telemetry.event(
+                    "waiting", what=f"block {number}; the chain is at {self._latest}", seconds=waited
+                )
+        return self._latest
+
+    async def hash(self, number: int) -> bytes:
+        """The hash of a block, as soon as it is finalized."""
+        await self.until(number)
+        return await self._chain.block_hash(number)
+
+    async def _next(self) -> None:
+        async with self._changed:
+            await self._changed.wait()
+
+    async def _follow(self) -> None:
+        try:
+            async for head in self._chain.heads():
+                async with self._changed:
+                    self._latest = max(self._latest, head.number)
+                    self._changed.notify_all()
+        finally:
+            async with self._changed:
+                self._changed.notify_all()

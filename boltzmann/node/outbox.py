@@ -1,0 +1,46 @@
+"""The journal of what this node publishes: written down before it is sent.
+
+Signatures are randomised, so the same work sealed twice has other bytes. A node that was killed
+sends what it wrote down, never a second, different object for the same window.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that after a crash it is whole or not there. Raises: OSError."""
+    temporary = path.with_name(path.name + ".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+class Outbox:
+    """Objects by window and name."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder = folder
+
+    def keep(self, window: int, name: str, data: bytes) -> None:
+        """Write an object down. Raises: OSError."""
+        write_whole(self._path(window, name), data)
+
+    def find(self, window: int, name: str) -> bytes | None:
+        """What was written down, if anything."""
+        path = self._path(window, name)
+        return path.read_bytes() if path.exists() else None
+
+    def forget_before(self, window: int) -> None:
+        """Drop what belongs to earlier windows: it is in the bucket by now."""
+        for path in self._folder.iterdir():
+            if int(path.name.partition(".")[0]) < window:
+                path.unlink(missing_ok=True)
+
+    def _path(self, window: int, name: str) -> Path:
+        return self._folder / f"{window}.{name}"

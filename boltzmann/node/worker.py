@@ -1,0 +1,74 @@
+"""The one thread that touches the model and its state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+
+from boltzmann.config import RunConfig
+from boltzmann.data.prefetch import Prefetch
+from boltzmann.errors import ConfigError
+from boltzmann.ports import Pages, Tokenizer
+from boltzmann.train.gradients import Delta, clipped_gradient
+from boltzmann.train.model import build_model, refresh
+from boltzmann.train.state import ModelState
+
+T = TypeVar("T")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device a setting names. Raises: ConfigError if this machine lacks it."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"--device {name} is not a device name: use cpu, cuda or auto") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"--device {name}, but torch sees no CUDA GPU on this machine: install the driver, "
+            f"or use --device cpu"
+        )
+    return device
+
+
+class Worker:
+    """Runs gradients and state changes one after another, off the event loop."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        state: ModelState,
+        pages: Pages,
+        tokenizer: Tokenizer,
+        device: torch.device,
+    ) -> None:
+        self.state = state
+        self._config = config
+        self._pages = pages
+        self._tokenizer = tokenizer
+        self._model = build_model(config.model, state.parameters, device)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="worker")
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """`work()` in the worker's thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    async def delta(self, pages: Sequence[int]) -> Delta:
+        """The update of the present parameters on these pages."""
+        return await self.run(lambda: self.compute(pages))
+
+    def compute(self, pages: Sequence[int]) -> Delta:
+        """As `delta`; to be called in the worker's thread only."""
+        refresh(self._model, self.state.parameters)
+        data = self._config.data
+        with Prefetch(self._pages, self._tokenizer, data.sequence_length, pages) as batches:
+            return clipped_gradient(self._model, batches, self._config.exchange.clip_norm)
+
+    def close(self) -> None:
+        """Wait for the running work and end the thread."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
