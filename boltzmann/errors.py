@@ -1,4 +1,4 @@
-"""This node's own troubles. What a peer did wrong is a value (`protocol.rejection`), never an exception.
+"""This node's own troubles. A peer's misdeed is a value (`protocol.rejection`), not an exception.
 
     BoltzmannError
     ├── ConfigError          a flag, variable, run.toml or wallet this node cannot start with

@@ -7,9 +7,13 @@ exceptions of `boltzmann.errors`.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from boltzmann.protocol.chainview import Head, Neuron, SubnetRules
 from boltzmann.protocol.rejection import Rejection
@@ -113,9 +117,7 @@ class Store(Protocol):
         """As `put`, from a file, without holding it in memory."""
         ...
 
-    def get(
-        self, address: str, key: str, *, max_bytes: int, seconds: float
-    ) -> bytes | Rejection:
+    def get(self, address: str, key: str, *, max_bytes: int, seconds: float) -> bytes | Rejection:
         """The whole object, if it is at most `max_bytes` and arrives within `seconds` in all."""
         ...
 
@@ -157,6 +159,21 @@ class Tokenizer(Protocol):
     def encode(self, text: str) -> list[int]:
         """Token ids of one row, without special tokens."""
         ...
+
+
+class TokenBatch(Protocol):
+    """Token sequences of one page."""
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        """`[sequences, length]`."""
+        ...
+
+
+class LoadPages(Protocol):
+    """Opens pages as token batches, one per page, the next loaded while the present one trains."""
+
+    def __call__(self, pages: Sequence[int]) -> AbstractContextManager[Iterator[TokenBatch]]: ...
 
 
 class Telemetry(Protocol):

@@ -49,7 +49,9 @@ class Blocks:
             except asyncio.TimeoutError:
                 waited += _SILENCE_S
                 self._telemetry.event(
-                    "waiting", what=f"block {number}; the chain is at {self._latest}", seconds=waited
+                    "waiting",
+                    what=f"block {number}, now {self._latest}",
+                    seconds=waited,
                 )
         return self._latest
 

@@ -10,9 +10,8 @@ from typing import TypeVar
 import torch
 
 from boltzmann.config import RunConfig
-from boltzmann.data.prefetch import Prefetch
 from boltzmann.errors import ConfigError
-from boltzmann.ports import Pages, Tokenizer
+from boltzmann.ports import LoadPages
 from boltzmann.train.gradients import Delta, clipped_gradient
 from boltzmann.train.model import build_model, refresh
 from boltzmann.train.state import ModelState
@@ -43,14 +42,12 @@ class Worker:
         self,
         config: RunConfig,
         state: ModelState,
-        pages: Pages,
-        tokenizer: Tokenizer,
+        load: LoadPages,
         device: torch.device,
     ) -> None:
         self.state = state
         self._config = config
-        self._pages = pages
-        self._tokenizer = tokenizer
+        self._load = load
         self._model = build_model(config.model, state.parameters, device)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="worker")
 
@@ -65,8 +62,7 @@ class Worker:
     def compute(self, pages: Sequence[int]) -> Delta:
         """As `delta`; to be called in the worker's thread only."""
         refresh(self._model, self.state.parameters)
-        data = self._config.data
-        with Prefetch(self._pages, self._tokenizer, data.sequence_length, pages) as batches:
+        with self._load(pages) as batches:
             return clipped_gradient(self._model, batches, self._config.exchange.clip_norm)
 
     def close(self) -> None:

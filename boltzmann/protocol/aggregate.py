@@ -74,9 +74,11 @@ class Mean:
 
 
 def aggregate(deltas: Mapping[str, Floats], norm_limit: float) -> Floats:
-    """The clipped mean of `{hotkey: [n] float32}`; the order of arrival does not matter."""
-    size = len(next(iter(deltas.values())))
-    mean = Mean(size, norm_limit)
+    """The clipped mean of `{hotkey: [n] float32}`; the order of arrival does not matter.
+
+    Raises: ValueError without deltas, or if their sizes differ.
+    """
+    mean = Mean(max(map(len, deltas.values()), default=0), norm_limit)
     for hotkey in sorted(deltas):
         mean.add(hotkey, deltas[hotkey])
     return mean.result()

@@ -4,7 +4,8 @@
 
 Keys are sorted, there is no white space, text is ASCII with escapes, and numbers are integers:
 fractions travel as hexadecimal text (`float.hex`), so that a document has exactly one spelling and
-its sha256 names it.
+its sha256 names it. Values nest at most MAX_DEPTH deep: how deep a parser or an interpreter can go
+depends on its version and on the caller's stack, which must not decide what is valid.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.wire import Sign, VerifySignature
 
 MAX_DOCUMENT_BYTES = 256 * 1024
+MAX_DEPTH = 32
 _VERSION = 1
 _DOMAIN = b"boltzmann document\x00"
 
 
 def canonical(value: object) -> bytes:
-    """The one spelling of a JSON value. Raises: ValueError if it holds a float."""
-    if _has_float(value):
-        raise ValueError("documents hold no floats; write them as float.hex() text")
+    """The one spelling of a JSON value. Raises: ValueError for a float or too deep a nesting."""
+    _refuse_unspellable(value, MAX_DEPTH)
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
 
 
@@ -53,9 +54,9 @@ def open_document(
     if problem is not None:
         return problem
     if document["kind"] != kind:
-        return Rejection(Reason.BAD_KIND, f"a {document['kind'][:20]}, not a {kind}")
+        return Rejection(Reason.BAD_KIND, f"a {document['kind'][:20]!r}, not a {kind}")
     if document["hotkey"] != hotkey:
-        return Rejection(Reason.WRONG_HOTKEY, document["hotkey"][:64])
+        return Rejection(Reason.WRONG_HOTKEY, repr(document["hotkey"][:64]))
     unsigned = {name: document[name] for name in ("body", "hotkey", "kind", "version")}
     if not verify(hotkey, _DOMAIN + canonical(unsigned), bytes.fromhex(document["signature"])):
         return Rejection(Reason.BAD_SIGNATURE)
@@ -73,7 +74,7 @@ def _envelope_problem(document: object, data: bytes) -> Rejection | None:
     if not isinstance(document, dict) or set(document) != set(fields):
         return Rejection(Reason.BAD_DOCUMENT, "not the envelope's fields")
     for name, kind in fields.items():
-        if not isinstance(document[name], kind):
+        if type(document[name]) is not kind:  # a bool is an int to isinstance
             return Rejection(Reason.BAD_DOCUMENT, f"{name} is not {kind.__name__}")
     if document["version"] != _VERSION:
         return Rejection(Reason.BAD_VERSION, f"version {document['version']}")
@@ -82,14 +83,16 @@ def _envelope_problem(document: object, data: bytes) -> Rejection | None:
         return Rejection(Reason.BAD_SIGNATURE, "not 64 bytes in hexadecimal")
     try:
         exact = canonical(document) == data
-    except (ValueError, RecursionError):
+    except ValueError:
         exact = False
     return None if exact else Rejection(Reason.BAD_DOCUMENT, "not in canonical spelling")
 
 
-def _has_float(value: object) -> bool:
-    if isinstance(value, Mapping):
-        return any(_has_float(v) for v in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(_has_float(v) for v in value)
-    return isinstance(value, float)
+def _refuse_unspellable(value: object, depth: int) -> None:
+    if isinstance(value, float):
+        raise ValueError("documents hold no floats; write them as float.hex() text")
+    if isinstance(value, (Mapping, list, tuple)):
+        if depth == 0:
+            raise ValueError(f"documents nest at most {MAX_DEPTH} deep")
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            _refuse_unspellable(inner, depth - 1)

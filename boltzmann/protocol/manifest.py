@@ -30,8 +30,10 @@ class Manifest:
     """One window's outcome. Digests and roots are 64 hexadecimal digits.
 
     `parent` is the digest of the manifest before, whose window is `parent_window`; the genesis
-    manifest has parent "" and its `update` is the initial checkpoint. `norm_limit` is what each
-    delta's norm was scaled down to (infinity where no audit had set one yet).
+    manifest has parent "". `update` is the sha256 of the update's body, without header and
+    signature, so that equal values have equal names and roots; for the genesis manifest it is that
+    of the initial checkpoint. `update_bytes` is the length of what it names. `norm_limit` is what
+    each delta's norm was scaled down to (infinity where no audit had set one yet).
     """
 
     run: str
@@ -75,7 +77,7 @@ def open_manifest(
     if manifest is None:
         return Rejection(Reason.BAD_DOCUMENT, "not a manifest's fields")
     if manifest.run != run:
-        return Rejection(Reason.WRONG_RUN, manifest.run[:64])
+        return Rejection(Reason.WRONG_RUN, repr(manifest.run[:64]))
     if manifest.window != window:
         return Rejection(Reason.WRONG_WINDOW, f"window {manifest.window}, not {window}")
     return manifest
@@ -83,29 +85,36 @@ def open_manifest(
 
 def _from_body(body: dict[str, Any]) -> Manifest | None:
     try:
-        accepted = tuple(Accepted(hotkey, sha256) for hotkey, sha256 in body.pop("accepted"))
-        manifest = Manifest(
-            accepted=accepted, norm_limit=float.fromhex(body.pop("norm_limit")), **body
-        )
-    except (KeyError, TypeError, ValueError, OverflowError, AttributeError):
+        entries, limit = body.pop("accepted"), body.pop("norm_limit")
+        # Texts and objects unpack as well: only lists are the one spelling.
+        if type(entries) is not list or any(type(entry) is not list for entry in entries):
+            return None
+        accepted = tuple(Accepted(hotkey, sha256) for hotkey, sha256 in entries)
+        manifest = Manifest(accepted=accepted, norm_limit=float.fromhex(limit), **body)
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
-    return manifest if _well_formed(manifest) else None
+    return manifest if _well_formed(manifest) and manifest.norm_limit.hex() == limit else None
 
 
 def _well_formed(manifest: Manifest) -> bool:
     numbers = (manifest.window, manifest.parent_window, manifest.update_bytes)
-    texts = (manifest.run, manifest.parent, *(entry.hotkey for entry in manifest.accepted))
+    names = (manifest.run, *(entry.hotkey for entry in manifest.accepted))
     digests = (manifest.update, manifest.root, *(entry.sha256 for entry in manifest.accepted))
     hotkeys = [entry.hotkey for entry in manifest.accepted]
     return (
         all(type(n) is int and 0 <= n < 2**63 for n in numbers)
-        and all(isinstance(text, str) for text in texts)
+        and all(_is_name(name) for name in names)
         and all(_is_digest(d) for d in digests)
         and (manifest.parent == "" or _is_digest(manifest.parent))
         and manifest.norm_limit > 0
         and hotkeys == sorted(set(hotkeys))
         and (manifest.is_genesis or manifest.parent_window < manifest.window)
     )
+
+
+def _is_name(text: object) -> bool:
+    """Whether a peer's text is safe to show and to sort: printable ASCII, not empty."""
+    return isinstance(text, str) and text != "" and text.isascii() and text.isprintable()
 
 
 def _is_digest(text: object) -> bool:

@@ -37,8 +37,11 @@ class OuterConfig:
             raise ValueError("outer.schedule has a learning rate that is negative or not finite")
         if not (0.0 <= self.beta1 < 1.0 and 0.0 <= self.beta2 < 1.0):
             raise ValueError("outer.beta1 and outer.beta2 must be in [0, 1)")
-        if not (self.eps > 0.0 and self.weight_decay >= 0.0):
-            raise ValueError("outer.eps must be positive and outer.weight_decay not negative")
+        # A smaller eps may be 0 in float32, and the bits of 0/0 differ between machines.
+        if not float(np.finfo(np.float32).tiny) <= self.eps < float("inf"):
+            raise ValueError("outer.eps must be finite and at least float32's smallest normal")
+        if not 0.0 <= self.weight_decay < float("inf"):
+            raise ValueError("outer.weight_decay must be finite and not negative")
 
 
 def learning_rate(schedule: Sequence[tuple[int, float]], age: int) -> np.float32:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import fsum
 from statistics import median
 
 
@@ -18,6 +19,13 @@ class RewardConfig:
     moving_alpha: float
     audit_rate: float
     trust_windows: int
+
+    def __post_init__(self) -> None:
+        for name in ("moving_alpha", "audit_rate"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise ValueError(f"rewards.{name} must be in (0, 1], not {getattr(self, name)}")
+        if self.trust_windows < 0:
+            raise ValueError(f"rewards.trust_windows must not be negative: {self.trust_windows}")
 
 
 @dataclass(frozen=True)
@@ -49,8 +57,8 @@ def failed(
 ) -> Standing:
     """After an audit that failed: a penalty of (1-q)/q windows' pay.
 
-    At audit rate q a cheat that is caught with chance q earns (1-q) windows' pay per failure on
-    average before; the penalty takes just that back, so cheating never pays.
+    A cheat that is audited with chance q gets through (1-q)/q windows on average before each
+    failure; the penalty takes just their pay back, so cheating never pays.
     """
     penalty = (1.0 - config.audit_rate) / config.audit_rate
     after = _move(standing, config, -penalty)
@@ -88,7 +96,7 @@ def norm_limit(standings: Mapping[str, Standing], config: RewardConfig, window: 
 def weights(standings: Mapping[str, Standing]) -> dict[str, float]:
     """Each hotkey's share of pay: max(0, moving) normalised to sum 1; empty if nobody earned."""
     positive = {hotkey: s.moving for hotkey, s in standings.items() if s.moving > 0.0}
-    total = sum(positive.values())
+    total = fsum(positive.values())  # `sum` rounds otherwise from Python 3.12 on
     return {hotkey: moving / total for hotkey, moving in positive.items()}
 
 

@@ -58,24 +58,27 @@ def compare(
     dd, gg, cc, dg, dc, gc = products.sum(axis=0)
     cosines = [_cosine(row[3], row[0], row[1]) for row in products]
     worst = int(np.argmin(cosines))
-    if cc > 0.0:
-        gate = _cosine(dg - dc * gc / cc, dd - dc * dc / cc, gg - gc * gc / cc)
-    else:
+    if cc == 0.0:
         gate = _cosine(dg, dd, gg)
+    else:  # also where cc is NaN: the gate is NaN then, which `judge` refuses
+        gate = _cosine(dg - dc * gc / cc, dd - dc * dc / cc, gg - gc * gc / cc)
     return Comparison(
         score=_cosine(dg, dd, gg),
         gate=gate,
         tensor=worst,
         tensor_cosine=cosines[worst],
-        norm_ratio=float(np.sqrt(dd / gg)) if gg > 0.0 else float("inf"),
+        norm_ratio=_norm_ratio(dd, gg),
     )
 
 
 def judge(comparison: Comparison, config: GateConfig, names: Sequence[str]) -> Rejection | None:
-    """None if the work passes, else the first threshold it fails, with the figure."""
-    if comparison.gate < config.gate_min:
+    """None if the work passes, else the first threshold it fails, with the figure.
+
+    Every test asks for what must hold, so that NaN fails.
+    """
+    if not comparison.gate >= config.gate_min:
         return Rejection(Reason.GATE, f"rho {comparison.gate:.4f} < {config.gate_min}")
-    if comparison.tensor_cosine < config.tensor_min:
+    if not comparison.tensor_cosine >= config.tensor_min:
         name = names[comparison.tensor]
         return Rejection(
             Reason.TENSOR, f"{name}: {comparison.tensor_cosine:.4f} < {config.tensor_min}"
@@ -89,6 +92,13 @@ def _products(delta: Floats, recomputed: Floats, control: Floats) -> tuple[float
     d, g, c = (x.astype(np.float64) for x in (delta, recomputed, control))
     pairs = ((d, d), (g, g), (c, c), (d, g), (d, c), (g, c))
     return tuple(float(np.dot(x, y)) for x, y in pairs)
+
+
+def _norm_ratio(dd: float, gg: float) -> float:
+    """√(dd / gg); two zero vectors agree here as well."""
+    if gg > 0.0:
+        return float(np.sqrt(dd / gg))
+    return 1.0 if dd <= 0.0 else float("inf")
 
 
 def _cosine(dot: float, left: float, right: float) -> float:

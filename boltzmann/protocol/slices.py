@@ -112,7 +112,12 @@ class Slice:
             flat[: len(flat) // size * size].reshape(-1, size)[chunks] = values
 
     def gather(self, tensors: Sequence[Floats]) -> Floats:
-        """The slice's values `[size] float32` out of all tensors' 1-D views."""
+        """The slice's values `[size] float32` out of all tensors' 1-D views.
+
+        Raises: ValueError if the tensors are not as many and as long as the layout's.
+        """
+        if tuple(len(flat) for flat in tensors) != self.layout.sizes:
+            raise ValueError("the tensors' sizes are not the layout's")
         out = np.empty(self.size, np.float32)
         for tensor, flat in enumerate(tensors):
             start = self.bounds[tensor]

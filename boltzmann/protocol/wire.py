@@ -36,6 +36,7 @@ MAX_HEADER_BYTES = 4096
 _DOMAIN = b"boltzmann object\x00"
 _PREAMBLE = struct.Struct(">4sBBH")
 _NUMBERS = struct.Struct(">Q32s32sQQB")
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class Kind(IntEnum):
@@ -138,7 +139,8 @@ def open_object(
 
 
 def check_values(values: Floats, limit: float) -> Rejection | None:
-    """None if all values are finite and within ±limit."""
+    """None if all values are finite and within ±limit, whatever the limit."""
+    limit = min(limit, _LARGEST)
     # A NaN makes both comparisons false, so one pass finds it as well.
     if bool(np.all((values >= -limit) & (values <= limit))):
         return None
@@ -191,9 +193,9 @@ def _check_header(header: Header, expected: Expected) -> Rejection | None:
     if header.kind != expected.kind:
         return Rejection(Reason.BAD_KIND, f"{header.kind.name}, not {expected.kind.name}")
     if header.run != expected.run:
-        return Rejection(Reason.WRONG_RUN, header.run)
+        return Rejection(Reason.WRONG_RUN, repr(header.run))
     if header.hotkey != expected.hotkey:
-        return Rejection(Reason.WRONG_HOTKEY, header.hotkey)
+        return Rejection(Reason.WRONG_HOTKEY, repr(header.hotkey))
     if header.window != expected.window:
         return Rejection(Reason.WRONG_WINDOW, f"window {header.window}, not {expected.window}")
     if header.base_root != expected.base_root:

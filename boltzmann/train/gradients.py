@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,18 +12,13 @@ from numpy.typing import NDArray
 from torch.nn import functional
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
+from boltzmann.ports import TokenBatch
+
 Floats = NDArray[np.float32]
 
 SEQUENCES_PER_STEP = (
     4  # bounds activation memory; the result does not depend on it but for rounding
 )
-
-
-class TokenBatch(Protocol):
-    """Sequences of one page: `tokens` is `[sequences, length] int64`."""
-
-    @property
-    def tokens(self) -> NDArray[np.int64]: ...
 
 
 @dataclass(frozen=True)

@@ -148,9 +148,10 @@ class ModelState:
         self.position = entry.before
 
     @property
-    def previous(self) -> Position | None:
-        """Where `undo` would lead, if anywhere."""
-        return self._undo[-1].before if self._undo else None
+    def heads(self) -> tuple[str, ...]:
+        """The digests this state stands at, or can go back to with `undo`; newest first."""
+        positions = [self.position, *(entry.before for entry in reversed(self._undo))]
+        return tuple(position.head for position in positions if position.head)
 
     @contextmanager
     def parameters_before(self, window: int) -> Iterator[None]:

@@ -1,0 +1,1 @@
+"""What the entry points share: settings, the wiring of adapters to a node, exit codes."""

@@ -1,0 +1,56 @@
+"""What miner.py and validator.py share: settings in, exit code out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+
+from boltzmann.app.settings import NodeConfig, read_settings
+from boltzmann.app.setup import open_node
+from boltzmann.errors import BoltzmannError
+from boltzmann.node.node import Node
+from boltzmann.protocol.commitment import Role
+
+EXIT_ERROR = 1
+
+# Set by a parent that holds the other end of stdin: the node ends when the parent does.
+STOP_WITH_STDIN = "BOLTZMANN_STOP_WITH_STDIN"
+Work = Callable[[Node, NodeConfig], Awaitable[None]]
+
+
+def run_node(role: Role, description: str, arguments: Sequence[str], work: Work) -> int:
+    """Run a node until it is interrupted (exit code 0) or cannot go on (1, with the reason)."""
+    try:
+        settings = read_settings(f"{role.name.lower()}.py", description, arguments)
+        asyncio.run(_until_stopped(settings, role, work))
+    except BoltzmannError as error:
+        print(f"{role.name.lower()}: {error}", file=sys.stderr)  # noqa: T201
+        return EXIT_ERROR
+    return 0
+
+
+async def _until_stopped(settings: NodeConfig, role: Role, work: Work) -> None:
+    task = asyncio.ensure_future(_work(settings, role, work))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    if os.environ.get(STOP_WITH_STDIN):
+        loop.add_reader(sys.stdin, task.cancel)
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _work(settings: NodeConfig, role: Role, work: Work) -> None:
+    async with open_node(settings, role) as node:
+        try:
+            await work(node, settings)
+        except asyncio.CancelledError:
+            node.telemetry.event("stopped", reason="interrupted")
+            raise
+        except BoltzmannError as error:
+            node.telemetry.event("stopped", reason=str(error))
+            raise

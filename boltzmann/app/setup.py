@@ -1,0 +1,178 @@
+"""From settings to a running node: every check in the order in which a mistake is cheapest."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from boltzmann.app.settings import NodeConfig
+from boltzmann.chain.connect import connect
+from boltzmann.chain.keys import WalletKeys, load_wallet, require_registered, verify
+from boltzmann.config import RunConfig
+from boltzmann.data.open import open_pages
+from boltzmann.data.prefetch import Prefetch
+from boltzmann.data.tokenizer import open_tokenizer
+from boltzmann.errors import ConfigError, CorruptState
+from boltzmann.node.blocks import Blocks
+from boltzmann.node.keepsake import save_state
+from boltzmann.node.node import Node
+from boltzmann.node.outbox import Outbox
+from boltzmann.node.runconfig import find_run
+from boltzmann.ports import Chain, Store, Telemetry, Tokenizer
+from boltzmann.protocol.chainview import Neuron
+from boltzmann.protocol.commitment import Commitment, Role, decode
+from boltzmann.store.s3 import S3Store
+from boltzmann.telemetry.console import Console
+from boltzmann.telemetry.fanout import Fanout
+from boltzmann.telemetry.jsonl import JsonLines
+
+_START_SECONDS = 30.0  # for the one read of run.toml
+
+
+@asynccontextmanager
+async def open_node(settings: NodeConfig, role: Role) -> AsyncIterator[Node]:
+    """The node these settings describe; closed, with its state saved, at the end.
+
+    Raises: ConfigError, ChainError, StoreError or DataError naming the fact, place and mend.
+    """
+    wallet = load_wallet(settings.wallet_name, settings.wallet_hotkey, settings.wallet_path)
+    keys = WalletKeys(wallet)
+    chain = await connect(settings.network, settings.netuid, wallet)
+    try:
+        neuron = await require_registered(chain, keys, settings.netuid, settings.network)
+        store = S3Store(
+            settings.endpoint,
+            settings.bucket,
+            settings.access_key.reveal(),
+            settings.secret_key.reveal(),
+            region=settings.region,
+        )
+        await asyncio.to_thread(store.check)
+        run = await find_run(chain, store, settings.netuid, settings.run_hash, _START_SECONDS)
+        telemetry = _telemetry(settings, role, neuron, run)
+        try:
+            async with _running(settings, role, run, keys, chain, store, telemetry) as node:
+                telemetry.event(
+                    "started",
+                    role=role.name.lower(),
+                    hotkey=keys.hotkey,
+                    uid=neuron.uid,
+                    run=run.run.id,
+                    config=run.sha256,
+                    bucket=store.address,
+                )
+                yield node
+        finally:
+            telemetry.close()
+    finally:
+        await chain.close()
+
+
+@asynccontextmanager
+async def _running(
+    settings: NodeConfig,
+    role: Role,
+    run: RunConfig,
+    keys: WalletKeys,
+    chain: Chain,
+    store: Store,
+    telemetry: Telemetry,
+) -> AsyncIterator[Node]:
+    from boltzmann.node.worker import Worker, pick_device  # torch and transformers: seconds
+    from boltzmann.train import snapshot
+    from boltzmann.train.model import parameter_shapes
+    from boltzmann.train.state import ModelState
+
+    data = run.data
+    pages = open_pages(
+        data.source, revision=data.revision, rows_per_page=data.rows_per_page, column=data.column
+    )
+    tokenizer = open_tokenizer(data.tokenizer)
+    schedule = run.schedule(pages.count)
+    _check_vocabulary(run, tokenizer)
+    shapes = parameter_shapes(run.model)
+    folder = settings.folder / run.run.id
+    state = ModelState(run.layout(shapes), shapes, run.outer, folder / "undo", run.exchange.history)
+    try:
+        snapshot.load(state, folder / "state")
+    except CorruptState as error:
+        telemetry.event("error", what="the saved state", detail=str(error))
+        raise
+    blocks = Blocks(chain, telemetry)
+    await blocks.start()
+    load = partial(Prefetch, pages, tokenizer, data.sequence_length)
+    worker = Worker(run, state, load, pick_device(settings.device))
+    node = Node(
+        run=run,
+        keys=keys,
+        verify=verify,
+        chain=chain,
+        blocks=blocks,
+        store=store,
+        schedule=schedule,
+        worker=worker,
+        outbox=Outbox(folder / "outbox"),
+        telemetry=telemetry,
+        folder=folder,
+        fetch_seconds=await _fetch_seconds(chain, run),
+    )
+    try:
+        await _announce(node, role)
+        yield node
+    finally:
+        await blocks.close()
+        if state.position.head:
+            await save_state(node)
+        worker.close()
+
+
+def _check_vocabulary(run: RunConfig, tokenizer: Tokenizer) -> None:
+    if tokenizer.vocab_size > run.model.vocab_size:
+        raise ConfigError(
+            f"the tokenizer {run.data.tokenizer} has {tokenizer.vocab_size} ids, the run's model "
+            f"only {run.model.vocab_size}: the run's owner must mend run.toml"
+        )
+
+
+async def _fetch_seconds(chain: Chain, run: RunConfig) -> float:
+    """Half the time between upload deadline and decision, and never under two seconds."""
+    clock = run.windows
+    blocks = clock.decide(0) - clock.upload_by(0)
+    return max(2.0, blocks * await chain.block_time() / 2)
+
+
+async def _announce(node: Node, role: Role) -> None:
+    """Commit this node's role, run and bucket unless the chain holds them already."""
+    head = await node.chain.head()
+    held = decode((await node.chain.commitments(head.number)).get(node.hotkey, ()))
+    mine = Commitment(role, node.run.run.id, node.store.address)
+    if held is not None and (held.role, held.run, held.bucket) == (role, mine.run, mine.bucket):
+        return
+    await node.chain.commit(mine.encode())
+
+
+def _telemetry(settings: NodeConfig, role: Role, neuron: Neuron, run: RunConfig) -> Telemetry:
+    name = f"{role.value.upper()}{neuron.uid}"
+    folder = settings.folder / run.run.id
+    folder.mkdir(parents=True, exist_ok=True)
+    console = Console(sys.stdout, name)
+    sinks: list[Telemetry] = [JsonLines(folder / "events.jsonl"), console]
+    if settings.use_wandb:
+        from boltzmann.telemetry.wandb_sink import WandbSink
+
+        sinks.append(
+            WandbSink(
+                settings.project,
+                name,
+                group=run.run.id,
+                mode=settings.wandb_mode,
+                folder=folder,
+                config={"run": run.encode().decode(), "netuid": settings.netuid},
+                run_id=f"{run.run.id}-{neuron.hotkey}",
+                trouble=console,
+            )
+        )
+    return Fanout(*sinks)

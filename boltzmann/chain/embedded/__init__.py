@@ -1,0 +1,53 @@
+"""A subtensor-like chain in one SQLite file, behind the bittensor SDK's own `Substrate` protocol.
+
+`bt.Client(substrate=EmbeddedSubstrate(path))` works on it as on a real network, in as many
+processes as share the file:
+
+    create_chain(path, genesis=Genesis(seed=..., netuid=220, ...))
+    substrate = EmbeddedSubstrate(path)
+
+Its block number follows the clock, every past block can be read exactly, and it keeps the rules a
+subnet's nodes meet, under their real error names: registration, commitments, weights, Yuma epochs.
+
+It has no peers and no forks, so each block is final as soon as it is there: the finalized head is
+the head. Calls cost no fees, and there is no MEV shield, no multisig, no commit-reveal.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from boltzmann.chain.embedded.genesis import Genesis, GenesisNeuron, create_chain
+from boltzmann.errors import ChainUnavailable
+
+if TYPE_CHECKING:
+    from boltzmann.chain.embedded.substrate import EmbeddedSubstrate
+
+__all__ = ["EmbeddedSubstrate", "Genesis", "GenesisNeuron", "create_chain", "release_chain"]
+
+
+def release_chain(path: Path) -> None:
+    """Let a held chain run from now on; one that already runs is left as it is.
+
+    Raises: ConfigError when `path` is not the file of an embedded chain, ChainUnavailable when the
+    file does not answer.
+    """
+    from boltzmann.chain.embedded.ledger import Ledger
+
+    try:
+        with closing(Ledger(path)) as ledger:
+            ledger.release()
+    except sqlite3.Error as error:
+        raise ChainUnavailable(f"the chain's file {path} does not answer: {error}") from error
+
+
+def __getattr__(name: str) -> Any:
+    # The substrate imports the bittensor SDK, which takes half a second: only who uses it pays.
+    if name == "EmbeddedSubstrate":
+        from boltzmann.chain.embedded.substrate import EmbeddedSubstrate
+
+        return EmbeddedSubstrate
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,66 @@
+"""Rows to sequences of token ids: the same arrays on every node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boltzmann.ports import Pages, Tokenizer
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The sequences of some pages.
+
+    `tokens`: `[sequences, sequence_length] int64`; `token_count`: how many of them are predicted,
+    `sequences * (sequence_length - 1)`; `page_ids`: where they come from, in order.
+    """
+
+    tokens: NDArray[np.int64]
+    token_count: int
+    page_ids: tuple[int, ...]
+
+
+def page_tokens(rows: Sequence[str], tokenizer: Tokenizer) -> list[int]:
+    """Each row's ids followed by the end-of-sequence id."""
+    tokens: list[int] = []
+    for row in rows:
+        tokens += tokenizer.encode(row)
+        tokens.append(tokenizer.eos)
+    return tokens
+
+
+def sequences(tokens: Sequence[int], sequence_length: int, eos: int) -> NDArray[np.int64]:
+    """One page's tokens cut into whole sequences, `[n, sequence_length] int64`, n >= 1.
+
+    The tail is dropped. Fewer tokens than one sequence are filled up with `eos`, so that no page
+    is without work.
+
+    Raises: ValueError if a sequence has fewer than two tokens, and so none to predict.
+    """
+    if sequence_length < 2:
+        raise ValueError(f"sequence_length is {sequence_length}; it must be at least 2 tokens")
+    whole = len(tokens) // sequence_length
+    if whole == 0:
+        page = np.full((1, sequence_length), eos, dtype=np.int64)
+        page[0, : len(tokens)] = tokens
+        return page
+    return np.array(tokens[: whole * sequence_length], dtype=np.int64).reshape(whole, -1)
+
+
+def page_batch(
+    pages: Pages, page_ids: Sequence[int], tokenizer: Tokenizer, sequence_length: int
+) -> Batch:
+    """The sequences of each page, cut apart from the others', in the order of `page_ids`.
+
+    Raises: DataError from the pages; ValueError if `page_ids` is empty or sequences too short.
+    """
+    parts = [
+        sequences(page_tokens(pages.rows(page), tokenizer), sequence_length, tokenizer.eos)
+        for page in page_ids
+    ]
+    tokens = np.concatenate(parts)
+    return Batch(tokens, len(tokens) * (sequence_length - 1), tuple(page_ids))

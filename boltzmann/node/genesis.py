@@ -1,0 +1,59 @@
+"""The run's first model: published once by the run's first validator."""
+
+from __future__ import annotations
+
+import asyncio
+
+from boltzmann.node.membership import leader, peers_at
+from boltzmann.node.node import Node
+from boltzmann.node.objects import checkpoint_key, manifest_key
+from boltzmann.protocol.commitment import Commitment, Role
+from boltzmann.protocol.documents import digest
+from boltzmann.protocol.manifest import Manifest
+from boltzmann.train import checkpoint
+from boltzmann.train.model import initial_parameters
+
+_LEAD_BLOCKS = 2  # from seeing a block to having a commitment in a later one
+
+
+async def ensure_genesis(node: Node) -> None:
+    """Publish the initial checkpoint and its manifest if this node is the first validator.
+
+    Returns at once if any validator of the run has a manifest on chain, or another one leads.
+    """
+    peers = await peers_at(node.chain, node.run.run.id, node.blocks.latest)
+    if any(peer.commitment.manifest is not None for peer in peers):
+        return
+    first = leader(peers)
+    if first is None or first.hotkey != node.hotkey:
+        return
+    window = node.clock.window(node.blocks.latest + _LEAD_BLOCKS + node.clock.order_blocks)
+    parameters = await node.worker.run(lambda: initial_parameters(node.run.model, node.run.key))
+    data = checkpoint.encode(parameters)
+    state = node.worker.state
+    await node.worker.run(lambda: state.reset(parameters, "", window))
+    manifest = node.outbox.find(window, "manifest") or _seal(node, window, data)
+    node.outbox.keep(window, "manifest", manifest)
+    state.confirm(digest(manifest))
+    run = node.run.run.id
+    await asyncio.to_thread(node.store.put, checkpoint_key(run, window), data)
+    await asyncio.to_thread(node.store.put, manifest_key(run, window), manifest)
+    commitment = Commitment(
+        Role.VALIDATOR, run, node.store.address, manifest=(window, digest(manifest))
+    )
+    await node.chain.commit(commitment.encode())
+    node.telemetry.event("genesis", window=window, root=state.position.root.hex())
+
+
+def _seal(node: Node, window: int, data: bytes) -> bytes:
+    return Manifest(
+        run=node.run.run.id,
+        window=window,
+        parent="",
+        parent_window=0,
+        accepted=(),
+        norm_limit=float("inf"),
+        update=digest(data),
+        update_bytes=len(data),
+        root=node.worker.state.position.root.hex(),
+    ).seal(node.hotkey, node.keys.sign)

@@ -1,0 +1,47 @@
+"""Who takes part, as the chain says at one block."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from boltzmann.ports import Chain
+from boltzmann.protocol.chainview import Neuron
+from boltzmann.protocol.commitment import Commitment, Role, decode
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A registered hotkey with a commitment to this run."""
+
+    neuron: Neuron
+    commitment: Commitment
+
+    @property
+    def hotkey(self) -> str:
+        return self.neuron.hotkey
+
+    @property
+    def bucket(self) -> str:
+        return self.commitment.bucket
+
+
+async def peers_at(chain: Chain, run: str, block: int) -> list[Peer]:
+    """Everybody of the run at the end of `block`, sorted by hotkey."""
+    neurons = {neuron.hotkey: neuron for neuron in await chain.neurons(block)}
+    peers = []
+    for hotkey, fields in sorted((await chain.commitments(block)).items()):
+        commitment = decode(fields)
+        if hotkey in neurons and commitment is not None and commitment.run == run:
+            peers.append(Peer(neurons[hotkey], commitment))
+    return peers
+
+
+def miners(peers: list[Peer]) -> list[Peer]:
+    """The window's members: those that declare to mine."""
+    return [peer for peer in peers if peer.commitment.role is Role.MINER]
+
+
+def leader(peers: list[Peer]) -> Peer | None:
+    """The validator whose manifests count: a permit, and the most stake; ties by hotkey."""
+    validators = [p for p in peers if p.commitment.role is Role.VALIDATOR and p.neuron.permit]
+    return max(validators, key=lambda p: (p.neuron.stake, p.hotkey), default=None)

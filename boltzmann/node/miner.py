@@ -1,0 +1,105 @@
+"""The miner: one window after another, readable top to bottom."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from boltzmann.errors import StoreConflict, StoreUnavailable
+from boltzmann.node.conduct import Conduct
+from boltzmann.node.follow import join_window
+from boltzmann.node.keepsake import keep_state
+from boltzmann.node.membership import miners, peers_at
+from boltzmann.node.node import Node
+from boltzmann.node.objects import delta_key, expected
+from boltzmann.protocol.slices import select
+from boltzmann.protocol.wire import Kind, seal
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What a window's work came to. `loss` is None where the sealed bytes are from the journal."""
+
+    sealed: bytes
+    loss: float | None
+    tokens: int
+    seconds: dict[str, float]
+
+
+async def mine(node: Node, conduct: Conduct) -> None:
+    """Take part in every window until cancelled."""
+    while True:
+        window = await join_window(node)
+        await keep_state(node)
+        await mine_window(node, conduct, window)
+
+
+async def mine_window(node: Node, conduct: Conduct, window: int) -> None:
+    """Train on the assigned pages, then offer the slice that the closing block names."""
+    kept = node.outbox.find(window, "delta")
+    work = _Work(kept, None, 0, {}) if kept else await _work(node, conduct, window)
+    if work is not None:
+        await _offer(node, window, work)
+    await node.blocks.until(node.clock.upload_by(window))
+
+
+async def _work(node: Node, conduct: Conduct, window: int) -> _Work | None:
+    """The sealed delta of this window, written to the journal; None if there is none to send."""
+    clock = node.clock
+    open_hash = await node.blocks.hash(clock.open(window))
+    members = miners(await peers_at(node.chain, node.run.run.id, clock.open(window)))
+    hotkeys = [member.hotkey for member in members]
+    pages = node.schedule.assign(window, open_hash, hotkeys).get(node.hotkey, ())
+    if not pages:
+        node.telemetry.event("unassigned", window=window, members=len(members))
+        return None
+    started = time.monotonic()
+    delta = await conduct.train(node, pages)
+    trained = time.monotonic()
+    if delta is None:
+        return None
+    chosen = select(node.worker.state.layout, await node.blocks.hash(clock.close(window)))
+    closed = time.monotonic()
+    values = await conduct.values(node, window, chosen, delta, members)
+    if values is None:
+        return None
+    root = node.worker.state.position.root
+    known = expected(node.run, Kind.DELTA, node.hotkey, window, root, chosen)
+    body = node.run.exchange.codec.encode(values)
+    sealed = seal(known, delta.tokens, body, node.keys.sign)
+    node.outbox.keep(window, "delta", sealed)
+    seconds = {"train": trained - started, "encode": time.monotonic() - closed}
+    return _Work(sealed, delta.loss, delta.tokens, seconds)
+
+
+async def _offer(node: Node, window: int, work: _Work) -> None:
+    """Upload the sealed delta, again and again until the deadline if the bucket does not answer."""
+    key, started, sent = delta_key(node.run.run.id, window), time.monotonic(), False
+    deadline = node.clock.upload_by(window)
+    while not sent and node.blocks.latest < deadline:
+        try:
+            await asyncio.to_thread(node.store.put, key, work.sealed)
+            sent = True
+        except StoreUnavailable as error:
+            node.telemetry.event("waiting", what=f"the own bucket: {error}", seconds=0.0)
+            await asyncio.sleep(0.2)
+        except StoreConflict as error:
+            # The journal was lost after an upload: what is there stays, and is judged as it is.
+            node.telemetry.event("error", what=f"upload of window {window}", detail=str(error))
+            return
+    if not sent:
+        node.telemetry.event(
+            "error", what=f"upload of window {window}", detail=f"too late: block {deadline} is here"
+        )
+    node.telemetry.event(
+        "window",
+        window=window,
+        root=node.worker.state.position.root.hex(),
+        loss=work.loss,
+        tokens=work.tokens,
+        seconds={**work.seconds, "upload": time.monotonic() - started},
+        bytes_up=len(work.sealed) if sent else 0,
+        bytes_down=0,
+        accepted=[],
+    )

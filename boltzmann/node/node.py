@@ -1,0 +1,48 @@
+"""What a running node holds: its run, its ports, its state. Rules and loops live elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boltzmann.config import RunConfig
+from boltzmann.node.blocks import Blocks
+from boltzmann.node.outbox import Outbox
+from boltzmann.ports import Chain, Keys, Store, Telemetry, Verify
+from boltzmann.protocol.clock import WindowClock
+from boltzmann.protocol.pages import PageSchedule
+
+if TYPE_CHECKING:  # torch takes seconds to import, and most mistakes show before it is needed
+    from boltzmann.node.worker import Worker
+
+
+@dataclass(frozen=True)
+class Node:
+    """One miner's or validator's parts. `fetch_seconds` bounds the whole read of one object."""
+
+    run: RunConfig
+    keys: Keys
+    verify: Verify
+    chain: Chain
+    blocks: Blocks
+    store: Store
+    schedule: PageSchedule
+    worker: Worker
+    outbox: Outbox
+    telemetry: Telemetry
+    folder: Path
+    fetch_seconds: float
+
+    @property
+    def clock(self) -> WindowClock:
+        return self.run.windows
+
+    @property
+    def hotkey(self) -> str:
+        return self.keys.hotkey
+
+    @property
+    def snapshot(self) -> Path:
+        """Where this node keeps its own copy of the state."""
+        return self.folder / "state"

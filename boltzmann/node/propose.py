@@ -1,0 +1,133 @@
+"""The leader's proposal: aggregate, apply, publish, and put the manifest's digest on chain."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from boltzmann.errors import BoltzmannError, ChainError, StoreError
+from boltzmann.node.book import Book
+from boltzmann.node.node import Node
+from boltzmann.node.objects import expected, manifest_key, update_key
+from boltzmann.node.round import Received, Round, reopen
+from boltzmann.protocol.aggregate import Mean
+from boltzmann.protocol.commitment import Commitment, Role
+from boltzmann.protocol.documents import digest
+from boltzmann.protocol.manifest import Accepted, Manifest, open_manifest
+from boltzmann.protocol.rejection import Rejection
+from boltzmann.protocol.rewards import norm_limit, trusted
+from boltzmann.protocol.wire import Kind, open_object, seal
+from boltzmann.train.state import Position
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A window's sealed update and manifest."""
+
+    update: bytes
+    manifest: bytes
+    accepted: tuple[str, ...]
+
+
+async def propose(node: Node, book: Book, this: Round) -> Proposal | None:
+    """Close the window with an update; None leaves it empty, for everyone alike.
+
+    The state stands at the new root afterwards. If the digest does not reach the chain in time,
+    `follow` takes it back.
+    """
+    proposal = _journalled(node, this)
+    if proposal is None:
+        entries = {
+            hotkey: received
+            for hotkey, received in sorted(this.received.items())
+            if trusted(book[hotkey], node.run.rewards, this.window)
+        }
+        if not entries:
+            node.telemetry.event("empty", window=this.window)
+            return None
+        limit = norm_limit(book.standings, node.run.rewards, this.window)
+        proposal = await node.worker.run(lambda: _build(node, this, entries, limit))
+        node.outbox.keep(this.window, "update", proposal.update)
+        node.outbox.keep(this.window, "manifest", proposal.manifest)
+    else:
+        await node.worker.run(lambda: _replay(node, this, proposal))
+    await _publish(node, this.window, proposal)
+    return proposal
+
+
+def _build(node: Node, this: Round, entries: dict[str, Received], limit: float) -> Proposal:
+    """Aggregate what was received, one delta in memory at a time, and apply the result."""
+    mean = Mean(this.chosen.size, limit)
+    for hotkey, received in entries.items():
+        opened = reopen(node, received.path, received.known)
+        if isinstance(opened, Rejection):
+            raise BoltzmannError(f"{received.path} changed on disk after it was checked: {opened}")
+        mean.add(hotkey, opened.values)
+    state, codec = node.worker.state, node.run.exchange.codec
+    before = state.position
+    known = expected(node.run, Kind.UPDATE, node.hotkey, this.window, before.root, this.chosen)
+    body = codec.encode(mean.result())
+    sealed = seal(known, 0, body, node.keys.sign)
+    state.apply(this.chosen, codec.decode(body), digest(body), this.window)
+    accepted = tuple(Accepted(hotkey, r.sha256) for hotkey, r in entries.items())
+    manifest = _manifest(node, this.window, before, accepted, limit, body)
+    state.confirm(digest(manifest))
+    return Proposal(sealed, manifest, tuple(entries))
+
+
+def _manifest(
+    node: Node,
+    window: int,
+    before: Position,
+    accepted: tuple[Accepted, ...],
+    limit: float,
+    body: bytes,
+) -> bytes:
+    return Manifest(
+        run=node.run.run.id,
+        window=window,
+        parent=before.head,
+        parent_window=before.window,
+        accepted=accepted,
+        norm_limit=limit,
+        update=digest(body),
+        update_bytes=len(body),
+        root=node.worker.state.position.root.hex(),
+    ).seal(node.hotkey, node.keys.sign)
+
+
+def _journalled(node: Node, this: Round) -> Proposal | None:
+    """What this node had written down for the window before it was killed."""
+    update = node.outbox.find(this.window, "update")
+    manifest = node.outbox.find(this.window, "manifest")
+    if update is None or manifest is None:
+        return None
+    opened = open_manifest(manifest, node.run.run.id, this.window, node.hotkey, node.verify)
+    if isinstance(opened, Rejection) or opened.parent != node.worker.state.position.head:
+        return None
+    return Proposal(update, manifest, tuple(entry.hotkey for entry in opened.accepted))
+
+
+def _replay(node: Node, this: Round, proposal: Proposal) -> None:
+    state = node.worker.state
+    known = expected(
+        node.run, Kind.UPDATE, node.hotkey, this.window, state.position.root, this.chosen
+    )
+    opened = open_object(proposal.update, known, node.verify)
+    if isinstance(opened, Rejection):
+        raise BoltzmannError(f"the journalled update of window {this.window} is {opened}")
+    state.apply(this.chosen, opened.values, opened.header.body_sha256.hex(), this.window)
+    state.confirm(digest(proposal.manifest))
+
+
+async def _publish(node: Node, window: int, proposal: Proposal) -> None:
+    run = node.run.run.id
+    commitment = Commitment(
+        Role.VALIDATOR, run, node.store.address, manifest=(window, digest(proposal.manifest))
+    )
+    try:
+        await asyncio.to_thread(node.store.put, update_key(run, window), proposal.update)
+        await asyncio.to_thread(node.store.put, manifest_key(run, window), proposal.manifest)
+        await node.chain.commit(commitment.encode())
+    except (StoreError, ChainError) as error:
+        node.telemetry.event("error", what=f"publishing window {window}", detail=str(error))

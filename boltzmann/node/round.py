@@ -1,0 +1,121 @@
+"""One window as a validator sees it: who was assigned what, what arrived, what is left to audit."""
+
+from __future__ import annotations
+
+import asyncio
+import mmap
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from boltzmann.node.membership import Peer, miners, peers_at
+from boltzmann.node.node import Node
+from boltzmann.node.objects import delta_key, expected
+from boltzmann.protocol.rejection import Rejection
+from boltzmann.protocol.slices import Slice, select
+from boltzmann.protocol.wire import Expected, Kind, Opened, open_object
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Received:
+    """A delta that arrived in time and opened; its bytes lie at `path`."""
+
+    path: Path
+    known: Expected
+    sha256: str
+    tokens: int
+
+
+@dataclass
+class Round:
+    """One window's state of affairs.
+
+    `queue`: hotkeys still to audit, in order; `control`: slice values of the control gradient;
+    `losses`: what audits recomputed, in nats per token.
+    """
+
+    window: int
+    members: Mapping[str, Peer]
+    pages: Mapping[str, tuple[int, ...]]
+    control_pages: tuple[int, ...]
+    chosen: Slice
+    received: dict[str, Received] = field(default_factory=dict)
+    queue: list[str] = field(default_factory=list)
+    control: Floats | None = None
+    losses: list[float] = field(default_factory=list)
+
+
+async def open_round(node: Node, window: int) -> Round:
+    """The window's assignment and slice, as soon as it has closed."""
+    clock = node.clock
+    members = miners(await peers_at(node.chain, node.run.run.id, clock.open(window)))
+    open_hash = await node.blocks.hash(clock.open(window))
+    assignment = node.schedule.assign(window, open_hash, [peer.hotkey for peer in members])
+    chosen = select(node.worker.state.layout, await node.blocks.hash(clock.close(window)))
+    return Round(
+        window=window,
+        members={peer.hotkey: peer for peer in members if assignment[peer.hotkey]},
+        pages=assignment,
+        control_pages=node.schedule.control(window),
+        chosen=chosen,
+    )
+
+
+async def ingest(node: Node, this: Round) -> dict[str, Rejection]:
+    """Fetch every member's delta once, to disk; who was refused, and why.
+
+    What was fetched stays as it was then: a later overwrite changes nothing.
+    """
+    folder = node.folder / "ingest" / str(this.window)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.parent.iterdir():
+        if int(old.name) < this.window - 1:
+            shutil.rmtree(old, ignore_errors=True)
+    results = await asyncio.gather(
+        *(_ingest_one(node, this, peer, folder) for peer in this.members.values())
+    )
+    refused: dict[str, Rejection] = {}
+    for hotkey, result in zip(this.members, results, strict=True):
+        if isinstance(result, Rejection):
+            refused[hotkey] = result
+        else:
+            this.received[hotkey] = result
+    return refused
+
+
+async def _ingest_one(node: Node, this: Round, peer: Peer, folder: Path) -> Received | Rejection:
+    root = node.worker.state.position.root
+    known = expected(node.run, Kind.DELTA, peer.hotkey, this.window, root, this.chosen)
+    path = folder / f"{peer.neuron.uid}.delta"
+    if not path.exists():
+        refusal = await asyncio.to_thread(
+            node.store.download,
+            peer.bucket,
+            delta_key(node.run.run.id, this.window),
+            path,
+            exact_bytes=known.object_bytes,
+            seconds=node.fetch_seconds,
+        )
+        if refusal is not None:
+            return refusal
+    # One at a time: opening decodes a whole slice.
+    opened = await node.worker.run(lambda: reopen(node, path, known))
+    if isinstance(opened, Rejection):
+        return opened
+    return Received(path, known, opened.sha256, opened.header.tokens)
+
+
+def reopen(node: Node, path: Path, known: Expected) -> Opened | Rejection:
+    """Open an ingested object from disk."""
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        memoryview(data) as view,
+    ):
+        return open_object(view, known, node.verify)

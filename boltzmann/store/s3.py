@@ -1,0 +1,161 @@
+"""The store port on any S3 server: boto3 for the own bucket, bounded reads of everyone's."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from boltzmann.errors import ConfigError
+from boltzmann.protocol.rejection import Rejection
+from boltzmann.store.address import checked_key, parse_address
+from boltzmann.store.own_bucket import (
+    PROBE_BODY,
+    PROBE_KEY,
+    READ_SECONDS,
+    REQUEST_ATTEMPTS,
+    OwnBucket,
+)
+from boltzmann.store.reader import PublicReader
+
+
+class S3Store:
+    """Implements `boltzmann.ports.Store`. Safe to use from many threads.
+
+    The secret key is handed to boto3's signer and kept nowhere else.
+    """
+
+    def __init__(
+        self,
+        endpoint_url: str,
+        bucket: str,
+        access_key: str,
+        secret_key: str,
+        *,
+        region: str = "us-east-1",
+        public_url: str | None = None,
+        connect_seconds: float = 5.0,
+        threads: int = 16,
+        ca_bundle: Path | None = None,
+    ) -> None:
+        """Nothing is sent yet; `check` is for start-up.
+
+        `public_url`: the address peers read this bucket at where that is not
+        `<endpoint_url>/<bucket>`; `threads`: how many calls run at once; `ca_bundle`: a PEM file of
+        the only authorities to trust, in place of the usual ones. Connections are direct, whatever
+        proxy the environment names. Raises: ConfigError.
+        """
+        if not (access_key and secret_key):
+            raise ConfigError(
+                f"The bucket {bucket!r} needs an access key and a secret key to write with; one of "
+                "them is empty"
+            )
+        endpoint = endpoint_url.rstrip("/")
+        self._region = region
+        self._address = _own_address("endpoint and bucket", f"{endpoint}/{bucket}")
+        if public_url is not None:
+            self._address = _own_address("public address", public_url)
+        self._reader = PublicReader(connect_seconds=connect_seconds, ca_bundle=ca_bundle)
+        client = _client(
+            endpoint, access_key, secret_key, region, connect_seconds, threads, ca_bundle
+        )
+        self._own = OwnBucket(client, endpoint, bucket)
+
+    def __repr__(self) -> str:
+        return f"S3Store({self._address})"
+
+    @property
+    def address(self) -> str:
+        """The public address of this node's own bucket."""
+        return self._address
+
+    def put(self, key: str, body: bytes) -> None:
+        """See `Store.put`. Raises: StoreConflict, StoreUnavailable, StoreError when refused."""
+        self._own.create(checked_key(key), io.BytesIO(body))
+
+    def put_file(self, key: str, path: Path) -> None:
+        """See `Store.put_file`: at most 5 GiB. Raises: as `put`."""
+        name = checked_key(key)
+        with path.open("rb") as file:
+            self._own.create(name, file)
+
+    def get(self, address: str, key: str, *, max_bytes: int, seconds: float) -> bytes | Rejection:
+        """See `Store.get`."""
+        return self._reader.get(address, key, max_bytes=max_bytes, seconds=seconds)
+
+    def download(
+        self, address: str, key: str, path: Path, *, exact_bytes: int, seconds: float
+    ) -> Rejection | None:
+        """See `Store.download`. Raises: StoreError when `path` cannot be written."""
+        return self._reader.download(address, key, path, exact_bytes=exact_bytes, seconds=seconds)
+
+    def check(self, *, seconds: float = 10.0) -> None:
+        """This node may write to its bucket, and everybody may read it, within `seconds`.
+
+        Raises: ConfigError, StoreUnavailable.
+        """
+        self._own.check()
+        found = self.get(self._address, PROBE_KEY, max_bytes=len(PROBE_BODY), seconds=seconds)
+        if found != PROBE_BODY:
+            why = found if isinstance(found, Rejection) else "another bucket answers there"
+            raise ConfigError(
+                f"Peers cannot read {self._address}/{PROBE_KEY}: {why}; make the bucket readable "
+                "by everyone, or give its public address"
+            )
+
+    def ensure_bucket(self) -> None:
+        """Create the bucket where it is absent, readable by everyone: for servers of our own.
+
+        Raises: ConfigError, StoreUnavailable.
+        """
+        self._own.ensure(self._region)
+
+
+def _own_address(what: str, url: str) -> str:
+    try:
+        return str(parse_address(url))
+    except ValueError as error:
+        raise ConfigError(f"The {what} of this node's bucket cannot be used: {error}") from error
+
+
+def _client(
+    endpoint: str,
+    access_key: str,
+    secret_key: str,
+    region: str,
+    connect_seconds: float,
+    threads: int,
+    ca_bundle: Path | None,
+) -> Any:
+    """A boto3 client that leaves out what this protocol does by itself.
+
+    Objects carry their own sha256 and signature, so neither checksums nor signed payloads are
+    wanted: botocore would read each body twice more. Without `payload_signing_enabled=False` it
+    signs payloads over plain http; servers take unsigned ones there too (moto and rclone do).
+    """
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    config = Config(
+        connect_timeout=connect_seconds,
+        read_timeout=READ_SECONDS,
+        retries={"mode": "standard", "total_max_attempts": REQUEST_ATTEMPTS},
+        max_pool_connections=threads,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        proxies={},
+        s3={"addressing_style": "path", "payload_signing_enabled": False},
+    )
+    try:
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=region,
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+            verify=True if ca_bundle is None else str(ca_bundle),
+            config=config,
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigError(f"boto3 cannot use the bucket's settings: {error}") from error

@@ -1,0 +1,19 @@
+"""Start a validator: python3 validator.py --netuid 220 (every option: --help)."""
+
+import sys
+
+from boltzmann.app.main import run_node
+from boltzmann.app.settings import NodeConfig
+from boltzmann.node.node import Node
+from boltzmann.protocol.commitment import Role
+
+
+async def work(node: Node, settings: NodeConfig) -> None:
+    """Validate until interrupted. torch is imported here, once everything else is in order."""
+    from boltzmann.node.validator import validate
+
+    await validate(node)
+
+
+if __name__ == "__main__":
+    sys.exit(run_node(Role.VALIDATOR, "Validate a Boltzmann subnet.", sys.argv[1:], work))
