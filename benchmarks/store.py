@@ -1,6 +1,6 @@
 """Throughput of the store port on two local S3 servers: MB/s (10^6 bytes), median over rounds.
 
-    python benchmarks/store.py [--out benchmarks/results/store.json]
+    python -m benchmarks.store [--out benchmarks/results/store.json]
 
 Client and server share the machine, so the figures bound a node's own work, not a network.
 """

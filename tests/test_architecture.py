@@ -1,6 +1,7 @@
 """The dependency direction of ARCHITECTURE.md, read from the source of every module.
 
-entry points → cli, node → train, config, ports → protocol;   adapters → ports, protocol, errors
+entry points → cli → local → app (the wiring) → node → train → config, ports → protocol
+                             app → adapters → ports, protocol, errors
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ BENCHMARKS = sorted((ROOT / "benchmarks").rglob("*.py"))
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 60
 
-# What each part may import from the package, besides itself.
-_VALUES = {"protocol", "errors"}
+# What each part may import from the package, besides itself. "" is the bare package: its version.
+_VALUES = {"protocol", "errors", ""}
 _ADAPTER = _VALUES | {"ports"}
 _CORE = _ADAPTER | {"config"}
 ADAPTERS = {"chain", "store", "data", "telemetry"}
@@ -36,7 +37,10 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(ADAPTERS, _ADAPTER),
     "train": _CORE,
     "node": _CORE | {"train"},
-    "cli": _CORE | {"train", "node", ""} | ADAPTERS,
+    # Only these know both a node and what stands behind its ports.
+    "app": _CORE | {"train", "node"} | ADAPTERS,
+    "local": _CORE | {"train", "node", "app"} | ADAPTERS,
+    "cli": _CORE | {"train", "node", "app", "local"} | ADAPTERS,
 }
 PROTOCOL_IMPORTS = {
     *("__future__", "abc", "base64", "binascii", "bisect", "collections", "dataclasses", "enum"),
@@ -81,6 +85,9 @@ def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
             names = [alias.name for alias in node.names]
             whole = base == "boltzmann"  # from boltzmann import errors
             yield from ((node.lineno, f"{base}.{name}" if whole else base) for name in names)
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "boltzmann":
+            if not node.attr.startswith("__"):  # import boltzmann; boltzmann.errors
+                yield node.lineno, f"boltzmann.{node.attr}"
         elif isinstance(node, ast.Call) and called(node) in {"import_module", "__import__"}:
             constants = [part.value for part in node.args[:1] if isinstance(part, ast.Constant)]
             yield node.lineno, str(constants[0]) if constants else "a computed name"
@@ -121,6 +128,9 @@ def test_imports_follow_the_direction(path: Path) -> None:
         ("store", "import boltzmann.config"),
         ("node", "def f():\n    from boltzmann.store.s3 import S3Store"),
         ("node", "from boltzmann import cli"),
+        ("node", "from boltzmann.app.setup import open_node"),
+        ("telemetry", "import boltzmann; boltzmann.node.miner.mine()"),
+        ("protocol", "import boltzmann"),
         ("train", "importlib.import_module('boltzmann.node.miner')"),
         ("train", "importlib.import_module(name)"),
         ("chain", "from .embedded import x"),
@@ -188,7 +198,9 @@ def test_the_protocol_and_the_seams_load_nothing_heavy() -> None:
 
 
 def test_the_command_line_starts_without_the_training_stack() -> None:
-    command_line = [path for path in MODULES if part_of(module_of(path)) in {"cli", "config"}]
+    command_line = [
+        path for path in MODULES if part_of(module_of(path)) in {"cli", "app", "config"}
+    ]
     loaded = loaded_by([module_of(path) for path in command_line])
     assert loaded & {"torch", "transformers", "datasets", "wandb"} == set()
 

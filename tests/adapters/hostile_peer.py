@@ -21,7 +21,7 @@ FLOOD = 64 << 20  # bytes after which an endless answer ends
 SLACK = 16 << 20  # bytes that two sockets may hold between them
 
 Script = Callable[[socket.socket, "Peer"], None]
-Play = Callable[..., "Peer"]  # (script: Script, tls: ssl.SSLContext | None = None) -> Peer
+Play = Callable[..., "Peer"]  # (script, tls=None, host="127.0.0.1") -> Peer
 
 
 @dataclass
@@ -37,7 +37,8 @@ class Peer:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self.listener.getsockname()[1]}/bucket"
+        host, port = self.listener.getsockname()[:2]
+        return f"http://{f'[{host}]' if ':' in host else host}:{port}/bucket"
 
     def serve(self) -> None:
         while True:
@@ -78,8 +79,9 @@ def peers() -> Iterator[Play]:
     """Gives a function that starts a peer on its script; ends them all."""
     started: list[tuple[Peer, threading.Thread]] = []
 
-    def start(script: Script, tls: ssl.SSLContext | None = None) -> Peer:
-        peer = Peer(script, socket.create_server(("127.0.0.1", 0)), tls)
+    def start(script: Script, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> Peer:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        peer = Peer(script, socket.create_server((host, 0), family=family), tls)
         thread = threading.Thread(target=peer.serve, daemon=True)
         thread.start()
         started.append((peer, thread))

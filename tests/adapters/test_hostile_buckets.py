@@ -5,14 +5,12 @@ from __future__ import annotations
 import gzip
 import socket
 import ssl
-import threading
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import hostile_peer
 import pytest
-from hostile_peer import BODY, HEAD, PATIENCE, SLACK, Peer, Play, Script
+from hostile_peer import BODY, HEAD, SLACK, Peer, Play, Script
 from store_servers import self_signed
 
 from boltzmann.protocol.rejection import Reason, Rejection
@@ -285,15 +283,10 @@ def test_only_strict_addresses_are_read(reader: PublicReader, address: str) -> N
     assert len(refused.detail) < 250
 
 
-def test_an_address_may_be_ipv6(reader: PublicReader) -> None:
-    if not socket.has_ipv6:
-        pytest.skip("this machine has no IPv6")
-    with closing(socket.create_server(("::1", 0), family=socket.AF_INET6)) as listener:
-        peer = Peer(hostile_peer.answering, listener)
-        thread = threading.Thread(target=peer.serve, daemon=True)
-        thread.start()
-        port = listener.getsockname()[1]
-        got = reader.get(f"http://[::1]:{port}/bucket", "delta", max_bytes=99, seconds=20)
-        assert got == BODY
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join(PATIENCE)
+def test_an_address_may_be_ipv6(play: Play, reader: PublicReader) -> None:
+    try:
+        peer = play(hostile_peer.answering, host="::1")
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    assert "http://[::1]:" in peer.address
+    assert get(reader, peer, seconds=20) == BODY

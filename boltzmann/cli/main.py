@@ -1,0 +1,26 @@
+"""The `boltzmann` command."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from boltzmann import __version__
+from boltzmann.cli import local
+from boltzmann.errors import BoltzmannError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code. 0: done; 1: it failed, and says why; 2: bad usage."""
+    parser = argparse.ArgumentParser("boltzmann", description="Train one model on a subnet.")
+    parser.add_argument("--version", action="version", version=f"boltzmann {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    local.add(commands)
+    options = parser.parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except BoltzmannError as error:
+        print(f"boltzmann: {error}", file=sys.stderr)
+        return 1
+    return code

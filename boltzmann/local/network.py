@@ -1,0 +1,186 @@
+"""Starting and stopping the local network's processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import bittensor as bt
+
+from boltzmann.app.main import STOP_WITH_STDIN
+from boltzmann.app.settings import NodeConfig
+from boltzmann.chain.connect import EMBEDDED, connect
+from boltzmann.chain.embedded import create_chain
+from boltzmann.errors import BoltzmannError, ConfigError
+from boltzmann.local.plan import GUEST, NETUID, OWNER, Member, Plan
+from boltzmann.node.runconfig import publish_run
+from boltzmann.store.s3 import S3Store
+from boltzmann.store.server import ServerProcess, start_moto
+
+ROOT = Path(__file__).resolve().parents[2]
+STOP_SECONDS = 15.0
+_ACCESS_KEY, _SECRET_KEY = "local", "local-secret"
+
+
+@dataclass(frozen=True)
+class Process:
+    """One node's process and where its files lie."""
+
+    member: Member
+    hotkey: str
+    process: subprocess.Popen[bytes]
+    events: Path
+    log: Path
+
+
+@dataclass(frozen=True)
+class Network:
+    """A running network. `hotkeys` by name, the owner's and the guest's among them."""
+
+    plan: Plan
+    chain: Path
+    s3: ServerProcess
+    hotkeys: Mapping[str, str]
+    processes: tuple[Process, ...]
+
+
+@contextmanager
+def started(plan: Plan) -> Iterator[Network]:
+    """The network's processes; all of them are ended when the block is left, however.
+
+    Raises: ConfigError if the working folder holds something else, StoreUnavailable.
+    """
+    folder = _fresh(plan.workdir)
+    with ExitStack() as stack:
+        s3 = stack.enter_context(start_moto(folder / "logs" / "s3.log"))
+        names = [OWNER, *(member.name for member in plan.members), GUEST]
+        wallets = {name: _wallet(plan, folder, name) for name in names}
+        hotkeys = {name: str(wallet.hotkey.ss58_address) for name, wallet in wallets.items()}
+        coldkeys = {name: str(w.coldkeypub.ss58_address) for name, w in wallets.items()}
+        chain = folder / "chain.sqlite"
+        create_chain(chain, genesis=plan.genesis(hotkeys, coldkeys))
+        for name in names:
+            _store(s3, name).ensure_bucket()
+        processes: list[Process] = []
+        stack.callback(stop, processes)
+        for member in plan.members:
+            environment = _environment(folder, s3, chain, member.name)
+            if member.role not in ("honest", "validator"):
+                environment["ADVERSARY"] = member.role
+            processes.append(_spawn(plan, folder, member, hotkeys[member.name], environment))
+        _write_guest(folder, s3, chain)
+        yield Network(plan, chain, s3, hotkeys, tuple(processes))
+
+
+async def publish(network: Network) -> None:
+    """As the subnet's owner: run.toml into the owner's bucket, its hash on chain."""
+    wallet = _wallet(network.plan, network.chain.parent, OWNER)
+    chain = await connect(f"{EMBEDDED}{network.chain}", NETUID, wallet)
+    try:
+        await publish_run(chain, _store(network.s3, OWNER), network.plan.run_config())
+    finally:
+        await chain.close()
+
+
+def stop(processes: list[Process]) -> None:
+    """End all nodes: first all are told, then each is waited for, at last killed."""
+    for item in processes:
+        if item.process.stdin is not None:
+            item.process.stdin.close()
+    for item in processes:
+        try:
+            item.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            item.process.kill()
+            item.process.wait()
+
+
+def _fresh(folder: Path) -> Path:
+    """An empty working folder, absolute. Raises: ConfigError rather than touching other files."""
+    if folder.exists() and any(folder.iterdir()):
+        raise ConfigError(
+            f"--workdir {folder} is not empty: give a new folder, or remove it if it is the rest "
+            f"of an earlier network"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder.resolve()
+
+
+def _wallet(plan: Plan, folder: Path, name: str) -> bt.Wallet:
+    """The wallet of one participant, made from the plan's seed; throw-away keys, no password."""
+    wallet = bt.Wallet(name, "default", str(folder / "wallets"))
+    if not Path(wallet.hotkey_file.path).exists():
+        quiet = {"use_password": False, "overwrite": False, "suppress": True}
+        wallet.regenerate_coldkey(seed=plan.secret("coldkey", name), **quiet)
+        wallet.regenerate_hotkey(seed=plan.secret("hotkey", name), **quiet)
+    return wallet
+
+
+def _store(s3: ServerProcess, name: str) -> S3Store:
+    return S3Store(s3.url, name, _ACCESS_KEY, _SECRET_KEY)
+
+
+def _environment(folder: Path, s3: ServerProcess, chain: Path, name: str) -> dict[str, str]:
+    """The settings of one node, under their environment names."""
+    return {
+        "NETUID": str(NETUID),
+        "SUBTENSOR_NETWORK": f"{EMBEDDED}{chain}",
+        "BT_WALLET_NAME": name,
+        "BT_WALLET_HOTKEY": "default",
+        "BT_WALLET_PATH": str(folder / "wallets"),
+        "BUCKET": name,
+        "S3_ENDPOINT_URL": s3.url,
+        "AWS_ACCESS_KEY_ID": _ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": _SECRET_KEY,
+        "WORKDIR": str(folder / "nodes" / name),
+        "DEVICE": "cpu",
+    }
+
+
+def _spawn(
+    plan: Plan, folder: Path, member: Member, hotkey: str, settings: Mapping[str, str]
+) -> Process:
+    program = ROOT / member.program
+    if not program.exists():
+        raise BoltzmannError(f"{program} is not there: run from a checkout of the repository")
+    home = folder / "nodes" / member.name
+    home.mkdir(parents=True)
+    log = folder / "logs" / f"{member.name}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, str(program)],
+            cwd=home,  # no .env of the user's there
+            env={**_inherited(), **settings},
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C reaches the launcher, which ends all in order
+        )
+    config = f"{NETUID}-{member.name}-default"
+    events = home / config / f"local-{plan.seed}" / "events.jsonl"
+    return Process(member, hotkey, process, events, log)
+
+
+def _inherited() -> dict[str, str]:
+    """The launcher's environment without its own node settings; one thread per node.
+
+    Processes that share cores lose more to two threads each than they gain.
+    """
+    own = {item.metadata["env"] for item in fields(NodeConfig)}
+    kept = {name: value for name, value in os.environ.items() if name not in own}
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return {**kept, **threads, "PYTHONUNBUFFERED": "1", STOP_WITH_STDIN: "1"}
+
+
+def _write_guest(folder: Path, s3: ServerProcess, chain: Path) -> None:
+    """A .env with which one more miner can join: its hotkey is registered already."""
+    settings = _environment(folder, s3, chain, GUEST)
+    lines = [f"{name}={value}" for name, value in settings.items() if name != "NETUID"]
+    path = folder / "guest.env"
+    path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o600)
