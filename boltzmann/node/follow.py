@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from dataclasses import dataclass
 
 from boltzmann.errors import Divergence
@@ -21,6 +22,8 @@ from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.slices import select
 from boltzmann.protocol.wire import Kind, open_object
 from boltzmann.train import checkpoint
+
+_TELL_SECONDS = 10.0  # between two words on the same wait
 
 
 @dataclass(frozen=True)
@@ -63,53 +66,56 @@ async def join_window(node: Node) -> int:
     Waits for the block that decides the window before it, for the run's genesis, and for objects
     that cannot be fetched yet.
     """
+    since, told = time.monotonic(), time.monotonic()
     while True:
         latest = node.blocks.latest
         window = node.clock.window(latest)
         if latest >= node.clock.close(window):
             window += 1
         await node.blocks.until(node.clock.decide(window - 1))
-        followed = await follow(node, window - 1)
-        if followed and node.blocks.latest < node.clock.close(window):
+        missing = await follow(node, window - 1)
+        if missing is None and node.blocks.latest < node.clock.close(window):
             return window
+        if missing is not None and time.monotonic() - told > _TELL_SECONDS:
+            told = time.monotonic()
+            node.telemetry.event("waiting", what=missing, seconds=told - since)
         await node.blocks.until(node.blocks.latest + 1)
 
 
-async def follow(node: Node, window: int) -> bool:
-    """Bring the state to where it stands after `window`; False if something is not there yet.
+async def follow(node: Node, window: int) -> str | None:
+    """Bring the state to where it stands after `window`; else what is not there yet.
 
     Raises: Divergence if an agreed update leads to another root than its manifest names.
     """
     tip = await tip_at(node, window)
     if tip is None:
-        node.telemetry.event("waiting", what="the run's genesis on chain", seconds=0.0)
-        return False
+        return "the first validator's genesis on chain"
     state = node.worker.state
     if state.position.head == tip.digest:
-        return True
+        return None
     known = set(state.heads)
     links = [] if tip.digest in known else await _trace(node, tip, known)
-    if links is None:
-        return False
+    if isinstance(links, str):
+        return links
     base = links[0].manifest.parent if links else tip.digest
     while base and state.position.head != base:
         node.telemetry.event("undone", window=state.position.window, head=state.position.head)
         await node.worker.run(state.undo)
     for link in links:
-        if not await _apply(node, tip, link):
-            return False
-    return True
+        missing = await _apply(node, tip, link)
+        if missing is not None:
+            return missing
+    return None
 
 
-async def _trace(node: Node, tip: Tip, known: set[str]) -> list[_Link] | None:
-    """The manifests after the newest known one up to the tip, oldest first."""
+async def _trace(node: Node, tip: Tip, known: set[str]) -> list[_Link] | str:
+    """The manifests after the newest known one up to the tip, oldest first; else what is missing."""
     links: list[_Link] = []
     window, name = tip.window, tip.digest
     while not links or (not links[-1].manifest.is_genesis and name not in known):
         manifest = await _fetch_manifest(node, tip, window, name)
         if isinstance(manifest, Rejection):
-            _wait_for(node, f"the manifest of window {window}", tip, manifest)
-            return None
+            return _missing(f"the manifest of window {window}", tip, manifest)
         links.append(_Link(manifest, name))
         window, name = manifest.parent_window, manifest.parent
     return links[::-1]
@@ -127,13 +133,13 @@ async def _fetch_manifest(node: Node, tip: Tip, window: int, name: str) -> Manif
     return open_manifest(data, node.run.run.id, window, tip.hotkey, node.verify)
 
 
-async def _apply(node: Node, tip: Tip, link: _Link) -> bool:
+async def _apply(node: Node, tip: Tip, link: _Link) -> str | None:
     if link.manifest.is_genesis:
         return await _apply_genesis(node, tip, link)
     return await _apply_update(node, tip, link)
 
 
-async def _apply_genesis(node: Node, tip: Tip, link: _Link) -> bool:
+async def _apply_genesis(node: Node, tip: Tip, link: _Link) -> str | None:
     manifest, state = link.manifest, node.worker.state
     data = await asyncio.to_thread(
         node.store.get,
@@ -145,8 +151,7 @@ async def _apply_genesis(node: Node, tip: Tip, link: _Link) -> bool:
     if not isinstance(data, Rejection) and hashlib.sha256(data).hexdigest() != manifest.update:
         data = Rejection(Reason.BAD_DIGEST)
     if isinstance(data, Rejection):
-        _wait_for(node, "the initial checkpoint", tip, data)
-        return False
+        return _missing("the initial checkpoint", tip, data)
     parameters = checkpoint.decode(data)
     await node.worker.run(lambda: state.reset(parameters, link.digest, manifest.window))
     if state.position.root.hex() != manifest.root:
@@ -155,10 +160,10 @@ async def _apply_genesis(node: Node, tip: Tip, link: _Link) -> bool:
             f"{state.position.root.hex()[:12]}, its manifest names {manifest.root[:12]}: do not "
             f"join this run, and tell its owner"
         )
-    return True
+    return None
 
 
-async def _apply_update(node: Node, tip: Tip, link: _Link) -> bool:
+async def _apply_update(node: Node, tip: Tip, link: _Link) -> str | None:
     manifest, state = link.manifest, node.worker.state
     chosen = select(state.layout, await node.blocks.hash(node.clock.close(manifest.window)))
     known = expected(
@@ -172,8 +177,7 @@ async def _apply_update(node: Node, tip: Tip, link: _Link) -> bool:
         seconds=node.fetch_seconds,
     )
     if isinstance(blob, Rejection):
-        _wait_for(node, f"the update of window {manifest.window}", tip, blob)
-        return False
+        return _missing(f"the update of window {manifest.window}", tip, blob)
     update = open_object(blob, known, node.verify)
     if isinstance(update, Rejection):
         raise Divergence(f"the update of window {manifest.window} by {tip.hotkey} is {update}")
@@ -188,8 +192,8 @@ async def _apply_update(node: Node, tip: Tip, link: _Link) -> bool:
         )
     state.confirm(link.digest)
     node.telemetry.event("applied", window=manifest.window, root=root.hex(), bytes_down=len(blob))
-    return True
+    return None
 
 
-def _wait_for(node: Node, what: str, tip: Tip, why: Rejection) -> None:
-    node.telemetry.event("waiting", what=f"{what} from {tip.bucket}: {why}", seconds=0.0)
+def _missing(what: str, tip: Tip, why: Rejection) -> str:
+    return f"{what} from {tip.bucket}: {why}"

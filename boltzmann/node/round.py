@@ -54,8 +54,8 @@ class Round:
 async def open_round(node: Node, window: int) -> Round:
     """The window's assignment and slice, as soon as it has closed."""
     clock = node.clock
-    members = miners(await peers_at(node.chain, node.run.run.id, clock.open(window)))
     open_hash = await node.blocks.hash(clock.open(window))
+    members = miners(await peers_at(node.chain, node.run.run.id, clock.open(window)))
     assignment = node.schedule.assign(window, open_hash, [peer.hotkey for peer in members])
     chosen = select(node.worker.state.layout, await node.blocks.hash(clock.close(window)))
     return Round(
