@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import multiprocessing
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,9 +16,6 @@ from boltzmann.node.node import Node
 from boltzmann.protocol.commitment import Role
 
 EXIT_ERROR = 1
-
-# Set by a parent that holds the other end of stdin: the node ends when the parent does.
-STOP_WITH_STDIN = "BOLTZMANN_STOP_WITH_STDIN"
 Work = Callable[[Node, NodeConfig], Awaitable[None]]
 
 
@@ -38,8 +35,9 @@ async def _until_stopped(settings: NodeConfig, role: Role, work: Work) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
-    if os.environ.get(STOP_WITH_STDIN):
-        loop.add_reader(sys.stdin, task.cancel)
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # a node of the local network ends with its launcher
+        loop.add_reader(parent.sentinel, task.cancel)
     with contextlib.suppress(asyncio.CancelledError):
         await task
 

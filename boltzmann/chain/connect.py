@@ -2,48 +2,66 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import bittensor as bt
-from bittensor.settings import NETWORKS
+from bittensor.settings import (
+    NETWORKS,
+    default_archive_endpoints,
+    default_fallback_endpoints,
+    resolve_endpoint,
+)
 
+from boltzmann.chain.keys import EMBEDDED
 from boltzmann.chain.subtensor import SubtensorChain
-from boltzmann.errors import ConfigError
-
-EMBEDDED = "embedded:"
+from boltzmann.errors import ChainUnavailable, ConfigError
 
 
 async def connect(network: str, netuid: int, wallet: Any = None) -> SubtensorChain:
     """One subnet of a chain: a network the SDK knows, a ws(s):// endpoint, or `embedded:FILE`.
 
-    Raises: ConfigError for an unknown network or netuid, ChainUnavailable.
+    `wallet` signs the writes; without one the chain can only be read.
+    Raises: ConfigError for an unknown network, chain file or netuid, ChainUnavailable.
     """
-    chain = SubtensorChain(_client(network), netuid, wallet)
-    await chain.open()
-    if not await chain.exists():
-        await chain.close()
-        raise ConfigError(
-            f"there is no subnet with netuid {netuid} on {network}: "
-            f"`btcli subnets list -n {network}` shows those there are"
-        )
+    chain = SubtensorChain(_substrate(network), netuid, wallet)
+    async with AsyncExitStack() as undo:
+        undo.push_async_callback(chain.close)
+        try:
+            await chain.open()
+        except ChainUnavailable as error:
+            raise ChainUnavailable(f"{network}: {error}") from error
+        await _require_subnet(chain, network, netuid)
+        undo.pop_all()
     return chain
 
 
-def _client(network: str) -> bt.Client:
+async def _require_subnet(chain: SubtensorChain, network: str, netuid: int) -> None:
+    known = await chain.netuids()
+    if netuid in known and netuid != 0:  # 0 is the root network, where nobody mines
+        return
+    if network.startswith(EMBEDDED):
+        mend = f"its netuid is {', '.join(map(str, known))}"
+    else:
+        mend = f"`btcli subnets list -n {network}` shows those there are"
+    raise ConfigError(f"there is no subnet with netuid {netuid} on {network}: {mend}")
+
+
+def _substrate(network: str) -> Any:
     if network.startswith(EMBEDDED):
         from boltzmann.chain.embedded import EmbeddedSubstrate
 
-        path = Path(network[len(EMBEDDED) :])
-        if not path.is_file():
-            raise ConfigError(
-                f"there is no chain file {path}: start a local network with `bash scripts/run.sh`, "
-                f"or correct --subtensor.network"
-            )
-        return bt.Client("local", substrate=EmbeddedSubstrate(path))
-    if network not in NETWORKS and not network.startswith(("ws://", "wss://")):
+        return EmbeddedSubstrate(Path(network[len(EMBEDDED) :]).expanduser())
+    try:
+        label, endpoint = resolve_endpoint(network)
+    except ValueError as error:
         raise ConfigError(
-            f"--subtensor.network {network} is unknown: use one of {', '.join(sorted(NETWORKS))}, "
-            f"a ws:// or wss:// endpoint, or embedded:FILE"
-        )
-    return bt.Client(network)
+            f"--subtensor.network {network!r} is unknown: use one of {', '.join(sorted(NETWORKS))},"
+            f" a ws:// or wss:// endpoint, or {EMBEDDED}FILE for a local chain"
+        ) from error
+    return bt.RpcSubstrate(
+        endpoint,
+        fallback_endpoints=default_fallback_endpoints(label),
+        archive_endpoints=default_archive_endpoints(label),
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
+from boltzmann.chain.deadline import abandon
 from boltzmann.errors import ChainUnavailable
 from boltzmann.protocol.chainview import Head
 
@@ -52,7 +53,7 @@ async def consecutive_heads(
         pause = min(2 * pause, LONGEST_PAUSE_S)
 
 
-async def _until_silent(subscribe: Subscribe, silence_s: float) -> AsyncIterator[int]:
+async def _until_silent(subscribe: Subscribe, silence_s: float) -> AsyncGenerator[int, None]:
     """One subscription's heights, until it ends or says nothing for `silence_s` seconds.
 
     A task of its own reads it, so that neither a slow consumer nor an unsubscription that the
@@ -71,8 +72,7 @@ async def _until_silent(subscribe: Subscribe, silence_s: float) -> AsyncIterator
                 return
             yield height
     finally:
-        reader.cancel()
-        await asyncio.wait({reader}, timeout=_UNSUBSCRIBE_S)
+        await abandon(reader, _UNSUBSCRIBE_S)
 
 
 async def _read(subscribe: Subscribe, arrived: asyncio.Queue[int | None]) -> None:

@@ -1,222 +1,281 @@
-"""The chain port against the bittensor SDK's client, for real and embedded networks alike."""
+"""The chain port, written against the bittensor SDK's client for real and embedded networks alike.
+
+Values come from the generated storage catalogue of bittensor 11.3 (`bittensor.storage`). The SDK's
+exceptions become this package's in `sdk_errors`.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+import math
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import bittensor as bt
-from bittensor.intents import normalize
-from bittensor.metagraph import fetch
-from bittensor.result import BittensorError, ChainError, ErrorCode, RpcConnectionError
-from websockets.exceptions import WebSocketException
+from bittensor.intents.weights import clip_to_max_weight, normalize
+from bittensor.result import ConnectionNotReady, ErrorCode
 
+from boltzmann.chain.deadline import within
 from boltzmann.chain.heads import consecutive_heads
+from boltzmann.chain.sdk_errors import PREFLIGHT_NAMES, translated
 from boltzmann.errors import ChainRefused, ChainUnavailable
 from boltzmann.protocol.chainview import Head, Neuron, SubnetRules
 from boltzmann.protocol.commitment import MAX_FIELD_BYTES, MAX_FIELDS
 
 T = TypeVar("T")
+U16_MAX = 65535
+RAO = 1e9  # to one token
 
-READ_SECONDS = 30.0
-WRITE_BLOCKS = 10  # a call that is not final after this many blocks counts as unanswered
-_SILENT_BLOCKS = 5
-_U16_MAX = 65535
-_PALLET = "SubtensorModule"
 
-# What the SDK's preflight says by code only, and what the pool says in other words.
-_NAMES = {
-    ErrorCode.NOT_REGISTERED: "HotKeyNotRegisteredInSubNet",
-    ErrorCode.RATE_LIMITED: "SettingWeightsTooFast",
-}
+@dataclass(frozen=True)
+class Deadlines:
+    """How long the chain may take, in seconds and in blocks, before it counts as unavailable.
+
+    A write has `write_blocks` blocks to become final, and at least `read_s`. The block stream is
+    subscribed anew after `silence_blocks` blocks without a head, and at least `silence_s`.
+    """
+
+    read_s: float = 30.0
+    write_blocks: int = 10
+    silence_blocks: int = 5
+    silence_s: float = 20.0
 
 
 class SubtensorChain:
-    """Implements `boltzmann.ports.Chain` for one netuid; `wallet` signs the writes."""
+    """Implements `boltzmann.ports.Chain` for one netuid of the chain behind `substrate`."""
 
-    def __init__(self, client: bt.Client, netuid: int, wallet: Any = None) -> None:
-        self._client = client
-        self._substrate = client._substrate
+    def __init__(
+        self,
+        substrate: bt.Substrate,
+        netuid: int,
+        signer: Any = None,
+        deadlines: Deadlines | None = None,
+    ) -> None:
+        """`signer`: a wallet, or a hotkey's keypair, for the writes; None for reads only."""
+        self._substrate = substrate
+        # The client only labels explorer links with its network, and is never connected by its own
+        # `connect`: that one keeps token symbols in a file under the user's home, by this label.
+        self._client = bt.Client("local", substrate=substrate)
         self._netuid = netuid
-        self._wallet = wallet
-        self._block_time = 12.0
+        self._signer = signer
+        self._deadlines = deadlines or Deadlines()
+        self._block_time = 0.0
 
     async def open(self) -> None:
-        """Connect. Raises: ChainUnavailable."""
-        # Not the client's own connect: that reads and writes a cache of token symbols in the
-        # user's home, under a network's name that an embedded chain would share with others.
+        """Connect. Raises: ChainError, and ConfigError of an embedded chain without a file."""
         await self._ask(self._substrate.connect())
         self._block_time = float(await self._ask(self._substrate.block_time()))
 
-    async def exists(self) -> bool:
-        """Whether the chain has this subnet."""
-        return bool(await self._query("NetworksAdded"))
+    async def close(self) -> None:
+        """Raises: ChainUnavailable if the connection does not let go."""
+        await self._ask(self._substrate.close())
+
+    async def netuids(self) -> list[int]:
+        """The subnets the chain has now, in order."""
+        rows = await self._ask(self._client.query_map(bt.storage.SubtensorModule.NetworksAdded))
+        return sorted(int(netuid) for netuid, added in rows if added)
+
+    # Blocks
 
     async def head(self) -> Head:
         number = int(await self._ask(self._client.finalized_block()))
         return Head(number, await self.block_hash(number))
 
     def heads(self) -> AsyncIterator[Head]:
-        silence = max(20.0, _SILENT_BLOCKS * self._block_time)
-        return consecutive_heads(self._heights, self.block_hash, silence_s=silence)
+        limits = self._deadlines
+        silence_s = max(limits.silence_s, limits.silence_blocks * self._block_time)
+        return consecutive_heads(self._finalized, self.block_hash, silence_s=silence_s)
 
     async def block_hash(self, number: int) -> bytes:
-        text = await self._ask(self._substrate.block_hash(number))
-        if not text:
-            raise ChainUnavailable(f"the chain does not know block {number} yet")
-        return bytes.fromhex(str(text).removeprefix("0x"))
+        return bytes.fromhex((await self._hash_text(number)).removeprefix("0x"))
 
     async def block_time(self) -> float:
         return self._block_time
 
+    # State
+
     async def neurons(self, block: int) -> tuple[Neuron, ...]:
-        snapshot = await self._ask(self._client.at(block))
-        graph = await self._ask(fetch(snapshot, self._netuid, commitments=False))
-        if graph is None:
-            return ()
-        return tuple(
-            Neuron(
-                uid=neuron.uid,
-                hotkey=neuron.hotkey,
-                stake=neuron.total_stake.rao / 1e9,
-                permit=neuron.validator_permit,
-                registered_at=neuron.block_at_registration,
-                last_update=neuron.last_update,
-                incentive=neuron.incentive,
-                dividends=neuron.dividends,
-                emission=neuron.emission.rao / 1e9,
-            )
-            for neuron in graph.neurons
+        graph = await self._ask(
+            self._client.subnets.metagraph(self._netuid, block=block, commitments=False)
         )
+        if graph is None:
+            raise self._no_subnet(block)
+        rows = sorted(graph.neurons, key=lambda neuron: neuron.uid)
+        return tuple(_neuron(row) for row in rows)
 
     async def rules(self, block: int) -> SubnetRules:
-        names = (
-            "SubnetOwnerHotkey",
-            "Tempo",
-            "WeightsSetRateLimit",
-            "WeightsVersionKey",
-            "MinAllowedWeights",
-            "MaxWeightsLimit",
-            "CommitRevealWeightsEnabled",
+        items = bt.storage.SubtensorModule
+        # One after the other these would be seven round trips.
+        owner, tempo, rate_limit, version, fewest, largest, commit_reveal = await self._at(
+            block,
+            items.SubnetOwnerHotkey,
+            items.Tempo,
+            items.WeightsSetRateLimit,
+            items.WeightsVersionKey,
+            items.MinAllowedWeights,
+            items.MaxWeightsLimit,
+            items.CommitRevealWeightsEnabled,
         )
-        owner, tempo, rate, version, least, most, reveal = await asyncio.gather(
-            *(self._query(name, block=block) for name in names)
-        )
+        if not owner:
+            raise self._no_subnet(block)
         return SubnetRules(
-            owner_hotkey=str(owner or ""),
+            owner_hotkey=str(owner),
             tempo=int(tempo or 0),
-            weights_rate_limit=int(rate or 0),
+            weights_rate_limit=int(rate_limit or 0),
             weights_version=int(version or 0),
-            min_allowed_weights=int(least or 0),
-            max_weight=(int(most) if most is not None else _U16_MAX) / _U16_MAX,
-            commit_reveal=bool(reveal),
+            min_allowed_weights=int(fewest or 0),
+            max_weight=(U16_MAX if largest is None else int(largest)) / U16_MAX,
+            commit_reveal=bool(commit_reveal),
         )
 
     async def commitments(self, block: int) -> Mapping[str, tuple[bytes, ...]]:
-        rows = await self._ask(
-            self._client.query_map(("Commitments", "CommitmentOf"), [self._netuid], block=block)
-        )
+        item = bt.storage.Commitments.CommitmentOf
+        rows = await self._ask(self._client.query_map(item, [self._netuid], block=block))
         return {str(hotkey): _raw_fields(record) for hotkey, record in rows}
 
     async def weights(self, block: int) -> Mapping[int, Mapping[int, int]]:
-        rows = await self._ask(
-            self._client.query_map((_PALLET, "Weights"), [self._netuid], block=block)
-        )
+        item = bt.storage.SubtensorModule.Weights
+        rows = await self._ask(self._client.query_map(item, [self._netuid], block=block))
         return {int(uid): {int(to): int(value) for to, value in row} for uid, row in rows if row}
 
+    # Writes
+
     async def commit(self, fields: Sequence[bytes]) -> int:
+        """Raises: ValueError for fields the chain's format does not have, ChainError."""
         if not 1 <= len(fields) <= MAX_FIELDS:
             raise ValueError(f"a commitment has 1 to {MAX_FIELDS} fields, not {len(fields)}")
-        for field in fields:
+        for position, field in enumerate(fields):
             if not 1 <= len(field) <= MAX_FIELD_BYTES:
-                raise ValueError(f"a field has 1 to {MAX_FIELD_BYTES} bytes, not {len(field)}")
-        raw = [{f"Raw{len(field)}": f"0x{field.hex()}"} for field in fields]
-        return await self._submit(
-            bt.calls.Commitments.set_commitment(netuid=self._netuid, info={"fields": raw})
-        )
+                raise ValueError(
+                    f"field {position} of the commitment has {len(field)} bytes; "
+                    f"the chain takes 1 to {MAX_FIELD_BYTES}"
+                )
+        info = {"fields": [{f"Raw{len(field)}": bytes(field)} for field in fields]}
+        call = bt.calls.Commitments.set_commitment(netuid=self._netuid, info=info)
+        return await self._write(self._client.submit_call(call, self._hotkey(), signer="hotkey"))
 
     async def set_weights(self, weights: Mapping[int, float], version_key: int) -> int:
-        intent = bt.SetWeights(
-            netuid=self._netuid,
-            uids=list(weights),
-            weights=list(weights.values()),
-            version_key=version_key,
-        )
-        try:
-            result = await self._ask(
-                self._client.execute(intent, self._wallet), WRITE_BLOCKS * self._block_time
+        """Raises: ValueError for weights that are negative, not finite or all zero, ChainError."""
+        if not any(weights.values()) or not all(map(_is_weight, weights.items())):
+            raise ValueError(
+                f"weights must be 0 or more, finite, not all 0, and for uids: {dict(weights)}"
             )
+        intent = bt.SetWeights(netuid=self._netuid, weights=dict(weights), version_key=version_key)
+        try:
+            return await self._write(self._client.execute(intent, self._hotkey()), PREFLIGHT_NAMES)
         except ValueError as error:
-            # The preflight reads a storage item that runtimes before spec 440 lack.
+            # Its preflight reads a storage item that older runtimes do not have.
             if "SubnetEpochConsensus" not in str(error):
                 raise
-            return await self._set_weights_raw(weights, version_key)
-        return self._included(result)
-
-    async def close(self) -> None:
-        await self._client.close()
+        return await self._set_weights_raw(weights, version_key)
 
     async def _set_weights_raw(self, weights: Mapping[int, float], version_key: int) -> int:
-        uids, values = normalize(list(weights), list(weights.values()))
-        return await self._submit(
-            bt.calls.SubtensorModule.set_weights(
-                netuid=self._netuid, dests=uids, weights=values, version_key=version_key
-            )
+        """The plain call, conformed as the intent does it; the chain itself checks the rest."""
+        (limit,) = await self._at(None, bt.storage.SubtensorModule.MaxWeightsLimit)
+        shares = list(weights.values())
+        if limit is not None and int(limit) < U16_MAX:
+            shares = clip_to_max_weight(shares, int(limit) / U16_MAX)
+        uids, values = normalize(list(weights), shares)
+        call = bt.calls.SubtensorModule.set_weights(
+            netuid=self._netuid, dests=uids, weights=values, version_key=version_key
         )
+        return await self._write(self._client.submit_call(call, self._hotkey(), signer="hotkey"))
 
-    async def _submit(self, call: Any) -> int:
-        result = await self._ask(
-            self._client.submit_call(call, self._wallet, signer="hotkey"),
-            WRITE_BLOCKS * self._block_time,
+    async def _write(
+        self, work: Awaitable[Any], names: Mapping[ErrorCode, str] | None = None
+    ) -> int:
+        """The height of the block that includes a call, once it is final.
+
+        After ChainUnavailable the call may still get in; both calls may be repeated all the same.
+        """
+        limits = self._deadlines
+        seconds = max(limits.read_s, limits.write_blocks * self._block_time)
+        try:
+            with translated(names):
+                result = await within(work, seconds)
+        except (ChainUnavailable, asyncio.CancelledError):
+            self._forget_nonce()
+            raise
+        with translated():
+            result.raise_for_failure()
+        if result.extrinsic_id is None:
+            raise ChainUnavailable("the chain took the call but did not say in which block it is")
+        return int(result.extrinsic_id.partition("-")[0])
+
+    def _forget_nonce(self) -> None:
+        """The SDK counts nonces by itself; after a call that was cut off its count may be ahead of
+        the chain's, and every later call would wait for one that never comes."""
+        if isinstance(self._substrate, bt.RpcSubstrate):
+            with suppress(ConnectionNotReady):
+                self._substrate.raw.clear_nonce_cache_for_account(self._hotkey().ss58_address)
+
+    def _hotkey(self) -> Any:
+        """The keypair of the hotkey. The SDK would decrypt a wallet's file anew for each call."""
+        if self._signer is None:
+            raise ValueError("this chain was opened without a wallet, so it can only be read")
+        return getattr(self._signer, "hotkey", self._signer)
+
+    # Plumbing
+
+    async def _ask(self, work: Awaitable[T]) -> T:
+        with translated():
+            return await within(work, self._deadlines.read_s)
+
+    async def _hash_text(self, number: int) -> str:
+        return str(await self._ask(self._substrate.block_hash(number)))
+
+    async def _at(self, block: int | None, *items: tuple[str, str]) -> list[Any]:
+        """The subnet's values of several storage items at one block, the newest if None."""
+        block_hash = None if block is None else await self._hash_text(block)
+        reads = (
+            self._substrate.query(pallet, name, [self._netuid], block_hash=block_hash)
+            for pallet, name in items
         )
-        return self._included(result)
+        return await self._ask(asyncio.gather(*reads))
 
-    def _included(self, result: Any) -> int:
-        if not result.success:
-            error = result.error
-            raise ChainRefused(
-                (error and (error.name or _NAMES.get(error.code))) or "Refused", result.message
-            )
-        return int(str(result.extrinsic_id).partition("-")[0])
+    async def _finalized(self) -> AsyncIterator[int]:
+        async with aclosing(self._client.blocks(finalized=True)) as headers:
+            while True:
+                with translated():
+                    header = await anext(headers, None)
+                if header is None:
+                    return
+                yield int(header.number)
 
-    async def _query(self, item: str, *, block: int | None = None) -> Any:
-        return await self._ask(self._client.query((_PALLET, item), [self._netuid], block=block))
-
-    async def _heights(self) -> AsyncIterator[int]:
-        stream = self._client.blocks(finalized=True)
-        async with contextlib.aclosing(stream):
-            with _translated():
-                async for header in stream:
-                    yield header.number
-
-    async def _ask(self, work: Awaitable[T], seconds: float = 0.0) -> T:
-        """Await the SDK within a deadline, its errors translated once."""
-        with _translated():
-            return await asyncio.wait_for(work, max(READ_SECONDS, seconds))
+    def _no_subnet(self, block: int) -> ChainRefused:
+        return ChainRefused("SubnetNotExists", f"there is no netuid {self._netuid} at {block}")
 
 
-@contextlib.contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (RpcConnectionError, OSError, asyncio.TimeoutError, WebSocketException) as error:
-        detail = str(error) or type(error).__name__
-        raise ChainUnavailable(f"the chain does not answer: {detail}") from error
-    except ChainError as error:
-        name = error.name or _NAMES.get(error.code) or error.code.value
-        raise ChainRefused(name, error.message) from error
-    except BittensorError as error:
-        raise ChainRefused(type(error).__name__, str(error)) from error
+def _is_weight(item: tuple[int, float]) -> bool:
+    uid, weight = item
+    return 0 <= uid <= U16_MAX and math.isfinite(weight) and weight >= 0
+
+
+def _neuron(row: Any) -> Neuron:
+    return Neuron(
+        uid=row.uid,
+        hotkey=row.hotkey,
+        stake=row.total_stake.rao / RAO,
+        permit=row.validator_permit,
+        registered_at=row.block_at_registration,
+        last_update=row.last_update,
+        incentive=row.incentive,
+        dividends=row.dividends,
+        emission=row.emission.rao / RAO,
+    )
 
 
 def _raw_fields(record: Any) -> tuple[bytes, ...]:
-    """The bytes of a commitment's Raw fields; hashes and timelocked fields are skipped."""
-    fields = ((record or {}).get("info") or {}).get("fields") or []
-    raw = []
-    for field in fields:
-        for variant, value in field.items() if isinstance(field, dict) else ():
-            if variant.startswith("Raw") and isinstance(value, str):
-                raw.append(bytes.fromhex(value.removeprefix("0x")))
-    return tuple(raw)
+    """The bytes of a record's Raw fields, in order; hashes and timelocked fields are left out.
+
+    A decoded field is {"Raw5": "0x…"}, and {"Raw0": []} when it is empty.
+    """
+    return tuple(
+        bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else bytes(value)
+        for field in record["info"]["fields"]
+        if isinstance(field, dict)
+        for variant, value in field.items()
+        if variant.startswith("Raw")
+    )

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import bittensor as bt
 
-from boltzmann.app.main import STOP_WITH_STDIN
 from boltzmann.app.settings import NodeConfig
 from boltzmann.chain.connect import EMBEDDED, connect
 from boltzmann.chain.embedded import create_chain
 from boltzmann.errors import BoltzmannError, ConfigError
+from boltzmann.local.child import prepare, run_program
 from boltzmann.local.plan import GUEST, NETUID, OWNER, Member, Plan
 from boltzmann.node.runconfig import publish_run
 from boltzmann.store.s3 import S3Store
@@ -33,7 +32,7 @@ class Process:
 
     member: Member
     hotkey: str
-    process: subprocess.Popen[bytes]
+    process: ForkServerProcess
     events: Path
     log: Path
 
@@ -56,6 +55,7 @@ def started(plan: Plan) -> Iterator[Network]:
     Raises: ConfigError if the working folder holds something else, StoreUnavailable.
     """
     folder = _fresh(plan.workdir)
+    context = prepare({**_inherited(), "PYTHONPATH": str(ROOT)})
     with ExitStack() as stack:
         s3 = stack.enter_context(start_moto(folder / "logs" / "s3.log"))
         names = [OWNER, *(member.name for member in plan.members), GUEST]
@@ -72,7 +72,7 @@ def started(plan: Plan) -> Iterator[Network]:
             environment = _environment(folder, s3, chain, member.name)
             if member.role not in ("honest", "validator"):
                 environment["ADVERSARY"] = member.role
-            processes.append(_spawn(plan, folder, member, hotkeys[member.name], environment))
+            processes.append(_spawn(context, plan, folder, member, hotkeys, environment))
         _write_guest(folder, s3, chain)
         yield Network(plan, chain, s3, hotkeys, tuple(processes))
 
@@ -90,14 +90,12 @@ async def publish(network: Network) -> None:
 def stop(processes: list[Process]) -> None:
     """End all nodes: first all are told, then each is waited for, at last killed."""
     for item in processes:
-        if item.process.stdin is not None:
-            item.process.stdin.close()
+        item.process.terminate()
     for item in processes:
-        try:
-            item.process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+        item.process.join(STOP_SECONDS)
+        if item.process.exitcode is None:
             item.process.kill()
-            item.process.wait()
+            item.process.join()
 
 
 def _fresh(folder: Path) -> Path:
@@ -143,7 +141,12 @@ def _environment(folder: Path, s3: ServerProcess, chain: Path, name: str) -> dic
 
 
 def _spawn(
-    plan: Plan, folder: Path, member: Member, hotkey: str, settings: Mapping[str, str]
+    context: ForkServerContext,
+    plan: Plan,
+    folder: Path,
+    member: Member,
+    hotkeys: Mapping[str, str],
+    settings: Mapping[str, str],
 ) -> Process:
     program = ROOT / member.program
     if not program.exists():
@@ -151,19 +154,15 @@ def _spawn(
     home = folder / "nodes" / member.name
     home.mkdir(parents=True)
     log = folder / "logs" / f"{member.name}.log"
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, str(program)],
-            cwd=home,  # no .env of the user's there
-            env={**_inherited(), **settings},
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C reaches the launcher, which ends all in order
-        )
+    process = context.Process(
+        target=run_program,
+        args=(str(program), str(home), str(log), {**_inherited(), **settings}),
+        name=member.name,
+    )
+    process.start()
     config = f"{NETUID}-{member.name}-default"
     events = home / config / f"local-{plan.seed}" / "events.jsonl"
-    return Process(member, hotkey, process, events, log)
+    return Process(member, hotkeys[member.name], process, events, log)
 
 
 def _inherited() -> dict[str, str]:
@@ -174,7 +173,7 @@ def _inherited() -> dict[str, str]:
     own = {item.metadata["env"] for item in fields(NodeConfig)}
     kept = {name: value for name, value in os.environ.items() if name not in own}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return {**kept, **threads, "PYTHONUNBUFFERED": "1", STOP_WITH_STDIN: "1"}
+    return {**kept, **threads, "PYTHONUNBUFFERED": "1"}
 
 
 def _write_guest(folder: Path, s3: ServerProcess, chain: Path) -> None:

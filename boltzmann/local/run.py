@@ -106,7 +106,7 @@ async def _watch(network: Network, chain: SubtensorChain, progress: Progress, sh
 
 def _require_alive(network: Network) -> None:
     for item in network.processes:
-        code = item.process.poll()
+        code = item.process.exitcode
         if code is not None:
             last = item.log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
             raise BoltzmannError(

@@ -109,7 +109,7 @@ async def follow(node: Node, window: int) -> str | None:
 
 
 async def _trace(node: Node, tip: Tip, known: set[str]) -> list[_Link] | str:
-    """The manifests after the newest known one up to the tip, oldest first; else what is missing."""
+    """The manifests from the newest known one to the tip, oldest first; else what is missing."""
     links: list[_Link] = []
     window, name = tip.window, tip.digest
     while not links or (not links[-1].manifest.is_genesis and name not in known):

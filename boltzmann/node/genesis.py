@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from boltzmann.node.follow import tip_at
 from boltzmann.node.membership import leader, peers_at
 from boltzmann.node.node import Node
 from boltzmann.node.objects import checkpoint_key, manifest_key
@@ -13,21 +14,34 @@ from boltzmann.protocol.manifest import Manifest
 from boltzmann.train import checkpoint
 from boltzmann.train.model import initial_parameters
 
-_LEAD_BLOCKS = 2  # from seeing a block to having a commitment in a later one
+GENESIS_LEAD_BLOCKS = 2  # from seeing a block to having a commitment in a later one
 
 
 async def ensure_genesis(node: Node) -> None:
-    """Publish the initial checkpoint and its manifest if this node is the first validator.
+    """See to it that the run has a genesis, by publishing it if this node is its first validator.
 
-    Returns at once if any validator of the run has a manifest on chain, or another one leads.
+    Returns at once if any validator of the run has a manifest on chain, or another one leads. A
+    genesis that missed its window's deciding block counts for nobody and is made anew.
     """
-    peers = await peers_at(node.chain, node.run.run.id, node.blocks.latest)
-    if any(peer.commitment.manifest is not None for peer in peers):
-        return
-    first = leader(peers)
-    if first is None or first.hotkey != node.hotkey:
-        return
-    window = node.clock.window(node.blocks.latest + _LEAD_BLOCKS + node.clock.order_blocks)
+    while await _is_wanted(node):
+        # The first window whose deciding block a commitment made now can still reach.
+        soon = node.blocks.latest + GENESIS_LEAD_BLOCKS
+        window = node.clock.window(soon + node.clock.order_blocks - 1)
+        await _publish(node, window)
+        await node.blocks.until(node.clock.decide(window))
+
+
+async def _is_wanted(node: Node) -> bool:
+    window = node.clock.window(node.blocks.latest)
+    if node.blocks.latest >= node.clock.decide(window) and await tip_at(node, window):
+        return False
+    if window > 0 and await tip_at(node, window - 1):
+        return False
+    first = leader(await peers_at(node.chain, node.run.run.id, node.blocks.latest))
+    return first is not None and first.hotkey == node.hotkey
+
+
+async def _publish(node: Node, window: int) -> None:
     parameters = await node.worker.run(lambda: initial_parameters(node.run.model, node.run.key))
     data = checkpoint.encode(parameters)
     state = node.worker.state
