@@ -12,8 +12,9 @@ from pathlib import Path
 import bittensor as bt
 
 from boltzmann.app.settings import NodeConfig
-from boltzmann.chain.connect import EMBEDDED, connect
+from boltzmann.chain.connect import connect
 from boltzmann.chain.embedded import create_chain
+from boltzmann.chain.keys import EMBEDDED
 from boltzmann.errors import BoltzmannError, ConfigError
 from boltzmann.local.child import prepare, run_program
 from boltzmann.local.plan import GUEST, NETUID, OWNER, Member, Plan
@@ -42,10 +43,22 @@ class Network:
     """A running network. `hotkeys` by name, the owner's and the guest's among them."""
 
     plan: Plan
-    chain: Path
+    folder: Path
     s3: ServerProcess
     hotkeys: Mapping[str, str]
-    processes: tuple[Process, ...]
+    context: ForkServerContext
+    processes: list[Process]
+
+    @property
+    def chain(self) -> Path:
+        """The chain's file."""
+        return self.folder / "chain.sqlite"
+
+    def spawn(self, member: Member) -> Process:
+        """Start a node, for the first time or again after its end; its log and state go on."""
+        process = _spawn(self, member)
+        self.processes[:] = [p for p in self.processes if p.member != member] + [process]
+        return process
 
 
 @contextmanager
@@ -62,24 +75,20 @@ def started(plan: Plan) -> Iterator[Network]:
         wallets = {name: _wallet(plan, folder, name) for name in names}
         hotkeys = {name: str(wallet.hotkey.ss58_address) for name, wallet in wallets.items()}
         coldkeys = {name: str(w.coldkeypub.ss58_address) for name, w in wallets.items()}
-        chain = folder / "chain.sqlite"
-        create_chain(chain, genesis=plan.genesis(hotkeys, coldkeys))
+        network = Network(plan, folder, s3, hotkeys, context, [])
+        create_chain(network.chain, genesis=plan.genesis(hotkeys, coldkeys))
         for name in names:
             _store(s3, name).ensure_bucket()
-        processes: list[Process] = []
-        stack.callback(stop, processes)
+        stack.callback(stop, network.processes)
         for member in plan.members:
-            environment = _environment(folder, s3, chain, member.name)
-            if member.role not in ("honest", "validator"):
-                environment["ADVERSARY"] = member.role
-            processes.append(_spawn(context, plan, folder, member, hotkeys, environment))
-        _write_guest(folder, s3, chain)
-        yield Network(plan, chain, s3, hotkeys, tuple(processes))
+            network.spawn(member)
+        _write_guest(network)
+        yield network
 
 
 async def publish(network: Network) -> None:
     """As the subnet's owner: run.toml into the owner's bucket, its hash on chain."""
-    wallet = _wallet(network.plan, network.chain.parent, OWNER)
+    wallet = _wallet(network.plan, network.folder, OWNER)
     chain = await connect(f"{EMBEDDED}{network.chain}", NETUID, wallet)
     try:
         await publish_run(chain, _store(network.s3, OWNER), network.plan.run_config())
@@ -123,46 +132,42 @@ def _store(s3: ServerProcess, name: str) -> S3Store:
     return S3Store(s3.url, name, _ACCESS_KEY, _SECRET_KEY)
 
 
-def _environment(folder: Path, s3: ServerProcess, chain: Path, name: str) -> dict[str, str]:
+def _settings(network: Network, name: str) -> dict[str, str]:
     """The settings of one node, under their environment names."""
     return {
         "NETUID": str(NETUID),
-        "SUBTENSOR_NETWORK": f"{EMBEDDED}{chain}",
+        "SUBTENSOR_NETWORK": f"{EMBEDDED}{network.chain}",
         "BT_WALLET_NAME": name,
         "BT_WALLET_HOTKEY": "default",
-        "BT_WALLET_PATH": str(folder / "wallets"),
+        "BT_WALLET_PATH": str(network.folder / "wallets"),
         "BUCKET": name,
-        "S3_ENDPOINT_URL": s3.url,
+        "S3_ENDPOINT_URL": network.s3.url,
         "AWS_ACCESS_KEY_ID": _ACCESS_KEY,
         "AWS_SECRET_ACCESS_KEY": _SECRET_KEY,
-        "WORKDIR": str(folder / "nodes" / name),
+        "WORKDIR": str(network.folder / "nodes" / name),
         "DEVICE": "cpu",
     }
 
 
-def _spawn(
-    context: ForkServerContext,
-    plan: Plan,
-    folder: Path,
-    member: Member,
-    hotkeys: Mapping[str, str],
-    settings: Mapping[str, str],
-) -> Process:
+def _spawn(network: Network, member: Member) -> Process:
     program = ROOT / member.program
     if not program.exists():
         raise BoltzmannError(f"{program} is not there: run from a checkout of the repository")
-    home = folder / "nodes" / member.name
-    home.mkdir(parents=True)
-    log = folder / "logs" / f"{member.name}.log"
-    process = context.Process(
+    environment = {**_inherited(), **_settings(network, member.name)}
+    if member.role not in ("honest", "validator"):
+        environment["ADVERSARY"] = member.role
+    home = network.folder / "nodes" / member.name
+    home.mkdir(parents=True, exist_ok=True)
+    log = network.folder / "logs" / f"{member.name}.log"
+    process = network.context.Process(
         target=run_program,
-        args=(str(program), str(home), str(log), {**_inherited(), **settings}),
+        args=(str(program), str(home), str(log), environment),
         name=member.name,
     )
     process.start()
     config = f"{NETUID}-{member.name}-default"
-    events = home / config / f"local-{plan.seed}" / "events.jsonl"
-    return Process(member, hotkeys[member.name], process, events, log)
+    events = home / config / f"local-{network.plan.seed}" / "events.jsonl"
+    return Process(member, network.hotkeys[member.name], process, events, log)
 
 
 def _inherited() -> dict[str, str]:
@@ -176,10 +181,10 @@ def _inherited() -> dict[str, str]:
     return {**kept, **threads, "PYTHONUNBUFFERED": "1"}
 
 
-def _write_guest(folder: Path, s3: ServerProcess, chain: Path) -> None:
+def _write_guest(network: Network) -> None:
     """A .env with which one more miner can join: its hotkey is registered already."""
-    settings = _environment(folder, s3, chain, GUEST)
+    settings = _settings(network, GUEST)
     lines = [f"{name}={value}" for name, value in settings.items() if name != "NETUID"]
-    path = folder / "guest.env"
+    path = network.folder / "guest.env"
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o600)

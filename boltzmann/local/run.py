@@ -7,8 +7,9 @@ import shutil
 import time
 from dataclasses import dataclass, field
 
-from boltzmann.chain.connect import EMBEDDED, connect
+from boltzmann.chain.connect import connect
 from boltzmann.chain.embedded import release_chain
+from boltzmann.chain.keys import EMBEDDED
 from boltzmann.chain.subtensor import SubtensorChain
 from boltzmann.errors import BoltzmannError
 from boltzmann.local.network import Network, publish, started
@@ -44,7 +45,7 @@ async def run_local(plan: Plan, show: Show) -> Outcome:
         await publish(network)
         chain = await connect(f"{EMBEDDED}{network.chain}", NETUID)
         try:
-            await _until_ready(network, chain)
+            await until_ready(network, chain)
             release_chain(network.chain)
             times.released = time.time()
             show.say(
@@ -66,7 +67,7 @@ async def run_local(plan: Plan, show: Show) -> Outcome:
     return outcome
 
 
-async def _until_ready(network: Network, chain: SubtensorChain) -> None:
+async def until_ready(network: Network, chain: SubtensorChain) -> None:
     """Until every node has its record on chain and the first validator the genesis manifest."""
     deadline = time.monotonic() + _READY_SECONDS
     while True:

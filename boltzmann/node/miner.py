@@ -10,6 +10,7 @@ from boltzmann.errors import StoreConflict, StoreUnavailable
 from boltzmann.node.conduct import Conduct
 from boltzmann.node.follow import join_window
 from boltzmann.node.keepsake import keep_state
+from boltzmann.node.laps import Laps
 from boltzmann.node.membership import miners, peers_at
 from boltzmann.node.node import Node
 from boltzmann.node.objects import delta_key, expected
@@ -18,7 +19,7 @@ from boltzmann.protocol.wire import Kind, seal
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
     """What a window's work came to. `loss` is None where the sealed bytes are from the journal."""
 
     sealed: bytes
@@ -38,13 +39,13 @@ async def mine(node: Node, conduct: Conduct) -> None:
 async def mine_window(node: Node, conduct: Conduct, window: int) -> None:
     """Train on the assigned pages, then offer the slice that the closing block names."""
     kept = node.outbox.find(window, "delta")
-    work = _Work(kept, None, 0, {}) if kept else await _work(node, conduct, window)
+    work = Work(kept, None, 0, {}) if kept else await make_delta(node, conduct, window)
     if work is not None:
-        await _offer(node, window, work)
+        await offer(node, window, work)
     await node.blocks.until(node.clock.upload_by(window))
 
 
-async def _work(node: Node, conduct: Conduct, window: int) -> _Work | None:
+async def make_delta(node: Node, conduct: Conduct, window: int) -> Work | None:
     """The sealed delta of this window, written to the journal; None if there is none to send."""
     clock = node.clock
     open_hash = await node.blocks.hash(clock.open(window))
@@ -54,26 +55,32 @@ async def _work(node: Node, conduct: Conduct, window: int) -> _Work | None:
     if not pages:
         node.telemetry.event("unassigned", window=window, members=len(members))
         return None
-    started = time.monotonic()
+    training = Laps()
     delta = await conduct.train(node, pages)
-    trained = time.monotonic()
+    training.end("train")
     if delta is None:
         return None
-    chosen = select(node.worker.state.layout, await node.blocks.hash(clock.close(window)))
-    closed = time.monotonic()
+    close_hash = await node.blocks.hash(clock.close(window))
+    laps = Laps()
+    chosen = select(node.worker.state.layout, close_hash)
+    laps.end("select")
     values = await conduct.values(node, window, chosen, delta, members)
     if values is None:
         return None
+    laps.end("gather")
     root = node.worker.state.position.root
     known = expected(node.run, Kind.DELTA, node.hotkey, window, root, chosen)
     body = node.run.exchange.codec.encode(values)
+    laps.end("encode")
     sealed = seal(known, delta.tokens, body, node.keys.sign)
+    laps.end("seal")
     node.outbox.keep(window, "delta", sealed)
-    seconds = {"train": trained - started, "encode": time.monotonic() - closed}
-    return _Work(sealed, delta.loss, delta.tokens, seconds)
+    laps.end("journal")
+    node.telemetry.event("sealed", window=window, seconds=laps.seconds)
+    return Work(sealed, delta.loss, delta.tokens, {**training.seconds, "encode": laps.total})
 
 
-async def _offer(node: Node, window: int, work: _Work) -> None:
+async def offer(node: Node, window: int, work: Work) -> None:
     """Upload the sealed delta, again and again until the deadline if the bucket does not answer."""
     key, started, sent = delta_key(node.run.run.id, window), time.monotonic(), False
     deadline = node.clock.upload_by(window)
@@ -101,5 +108,5 @@ async def _offer(node: Node, window: int, work: _Work) -> None:
         seconds={**work.seconds, "upload": time.monotonic() - started},
         bytes_up=len(work.sealed) if sent else 0,
         bytes_down=0,
-        accepted=[],
+        accepted=None,
     )

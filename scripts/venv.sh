@@ -1,0 +1,31 @@
+# Sourced by run.sh and test.sh: a virtual environment in .venv with a requirements file installed.
+# Nothing is done when the file is unchanged since the last complete install.
+
+find_python() {
+    local candidate
+    for candidate in ${PYTHON:-} python3 python3.13 python3.12 python3.11 python3.10; do
+        if command -v "$candidate" >/dev/null 2>&1 &&
+            "$candidate" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' 2>/dev/null; then
+            echo "$candidate"
+            return
+        fi
+    done
+    echo "boltzmann needs Python 3.10 to 3.13; none of them is on the PATH: install one, or set PYTHON" >&2
+    return 1
+}
+
+# activate_venv REQUIREMENTS
+activate_venv() {
+    local python stamp
+    if [ ! -x .venv/bin/python ]; then
+        python=$(find_python) || return 1
+        echo "making a virtual environment in .venv with $("$python" --version)"
+        "$python" -m venv .venv
+    fi
+    stamp=$(cat requirements*.txt | .venv/bin/python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
+    if [ "$(cat ".venv/$1.installed" 2>/dev/null)" != "$stamp" ]; then
+        echo "installing $1 (the first time this takes some minutes)"
+        .venv/bin/python -m pip install --disable-pip-version-check -r "$1"
+        echo "$stamp" >".venv/$1.installed"
+    fi
+}
