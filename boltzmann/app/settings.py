@@ -14,25 +14,23 @@ from dotenv import dotenv_values
 from boltzmann.errors import ConfigError
 
 ENV_FILE = Path(".env")
+_YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
 
 
-class Secret(str):
-    """Text that never shows: its repr and format are a row of stars; `reveal` gives the text."""
+class Secret:
+    """Text that shows as stars; `reveal` gives it. No `str`, so that JSON and `+` refuse it."""
 
-    __slots__ = ()
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
 
     def __repr__(self) -> str:
-        return "'***'"
-
-    def __str__(self) -> str:
-        return "***"
-
-    def __format__(self, spec: str) -> str:
         return "***"
 
     def reveal(self) -> str:
         """The text itself."""
-        return "".join(self)
+        return self._text
 
 
 def _setting(flag: str, env: str, help: str, default: Any = MISSING) -> Any:
@@ -53,7 +51,7 @@ class NodeConfig:
         "--s3.endpoint_url", "S3_ENDPOINT_URL", "URL of the S3 service that holds the bucket"
     )
     access_key: Secret = _setting("", "AWS_ACCESS_KEY_ID", "key that may write to the bucket")
-    secret_key: Secret = _setting("", "AWS_SECRET_ACCESS_KEY", "its secret")
+    secret_key: Secret = _setting("", "AWS_SECRET_ACCESS_KEY", "secret of that key")
     region: str = _setting("--s3.region", "AWS_REGION", "region of the bucket", "us-east-1")
     wallet_name: str = _setting("--wallet.name", "BT_WALLET_NAME", "wallet (coldkey)", "default")
     wallet_hotkey: str = _setting("--wallet.hotkey", "BT_WALLET_HOTKEY", "its hotkey", "default")
@@ -98,7 +96,10 @@ class NodeConfig:
     @property
     def folder(self) -> Path:
         """Where this hotkey's files of this subnet lie."""
-        return Path(self.workdir) / f"{self.netuid}-{self.wallet_name}-{self.wallet_hotkey}"
+        return (
+            Path(self.workdir).expanduser()
+            / f"{self.netuid}-{self.wallet_name}-{self.wallet_hotkey}"
+        )
 
 
 def read_settings(
@@ -110,7 +111,7 @@ def read_settings(
 ) -> NodeConfig:
     """The settings of one process. Raises: ConfigError naming what is missing or malformed."""
     flags = vars(_parser(program, description).parse_args(arguments))
-    stored = {k: v for k, v in dotenv_values(env_file).items() if v} if env_file.exists() else {}
+    stored = _stored(env_file)
     values: dict[str, Any] = {}
     for item in fields(NodeConfig):
         name = item.metadata["env"]
@@ -123,12 +124,26 @@ def read_settings(
     return NodeConfig(**values)
 
 
+def _stored(env_file: Path) -> dict[str, str]:
+    """What .env says, if there is one. Raises: ConfigError if it cannot be read."""
+    try:
+        values = dotenv_values(env_file) if env_file.exists() else {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{env_file.resolve()} cannot be read ({error}): it must be a text file in UTF-8"
+        ) from error
+    return {name: value for name, value in values.items() if value}
+
+
 def _parser(program: str, description: str) -> argparse.ArgumentParser:
+    secrets = [item for item in fields(NodeConfig) if not item.metadata["flag"]]
     parser = argparse.ArgumentParser(
         program,
         description=description,
         epilog="Each option may also stand in the environment or in .env under the name in "
-        "brackets; a flag wins over the environment, the environment over .env.",
+        "brackets; a flag wins over the environment, the environment over .env. Secrets stand "
+        "there only: "
+        + "; ".join(f"{s.metadata['env']}, the {s.metadata['help']}" for s in secrets),
     )
     for item in fields(NodeConfig):
         flag, default = item.metadata["flag"], item.default
@@ -153,7 +168,9 @@ def _convert(item: Field[Any], text: str) -> Any:
         except ValueError as error:
             raise ConfigError(f"{_names(item)} must be a whole number, got {text!r}") from error
     if item.type == "bool":
-        return text.strip().lower() in ("1", "true", "yes", "on")
+        if text.strip().lower() not in _YES | _NO:
+            raise ConfigError(f"{_names(item)} must be 1 or 0, got {text!r}")
+        return text.strip().lower() in _YES
     return Secret(text) if item.type == "Secret" else text
 
 

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 
 from boltzmann.app.settings import NodeConfig
@@ -145,19 +146,36 @@ async def _fetch_seconds(chain: Chain, run: RunConfig) -> float:
 
 
 async def _announce(node: Node, role: Role) -> None:
-    """Commit this node's role, run and bucket unless the chain holds them already."""
+    """Commit this node's role, run and bucket unless the chain holds them already.
+
+    Raises: ConfigError for the hotkey whose record names the run's config: it has room for one.
+    """
     head = await node.chain.head()
     held = decode((await node.chain.commitments(head.number)).get(node.hotkey, ()))
+    if held is not None and held.config is not None:
+        raise ConfigError(
+            f"hotkey {node.hotkey} holds the config of run {held.run} on chain as the subnet's "
+            f"owner, and a node's record would replace it: take another hotkey for this node"
+        )
     mine = Commitment(role, node.run.run.id, node.store.address)
-    if held is not None and (held.role, held.run, held.bucket) == (role, mine.run, mine.bucket):
-        return
+    if held is not None and (held.role, held.run) == (role, mine.run):
+        if held.bucket == mine.bucket:
+            return
+        # A validator that moves to another bucket still stands by its last manifest.
+        mine = replace(mine, manifest=held.manifest)
     await node.chain.commit(mine.encode())
 
 
 def _telemetry(settings: NodeConfig, role: Role, neuron: Neuron, run: RunConfig) -> Telemetry:
     name = f"{role.value.upper()}{neuron.uid}"
     folder = settings.folder / run.run.id
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--workdir {settings.workdir} cannot hold this node's files ({error}): name another "
+            f"folder"
+        ) from error
     console = Console(sys.stdout, name)
     sinks: list[Telemetry] = [JsonLines(folder / "events.jsonl"), console]
     if settings.use_wandb:

@@ -39,7 +39,7 @@ async def connect(network: str, netuid: int, wallet: Any = None) -> SubtensorCha
 
 async def _require_subnet(chain: SubtensorChain, network: str, netuid: int) -> None:
     known = await chain.netuids()
-    if netuid in known and netuid != 0:  # 0 is the root network, where nobody mines
+    if netuid in known:
         return
     if network.startswith(EMBEDDED):
         mend = f"its netuid is {', '.join(map(str, known))}"

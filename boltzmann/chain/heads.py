@@ -26,7 +26,7 @@ async def consecutive_heads(
     *,
     silence_s: float,
     sleep: Sleep = asyncio.sleep,
-) -> AsyncIterator[Head]:
+) -> AsyncGenerator[Head, None]:
     """Heads from subscriptions to finalized heights, each of which may drop, stall, repeat or skip.
 
     When one ends, raises ChainUnavailable or is silent for `silence_s` seconds, another is opened,

@@ -73,9 +73,9 @@ class SubtensorChain:
         await self._ask(self._substrate.close())
 
     async def netuids(self) -> list[int]:
-        """The subnets the chain has now, in order."""
+        """The subnets the chain has now, in order, without the root network: nobody mines there."""
         rows = await self._ask(self._client.query_map(bt.storage.SubtensorModule.NetworksAdded))
-        return sorted(int(netuid) for netuid, added in rows if added)
+        return sorted(int(netuid) for netuid, added in rows if added and int(netuid) != 0)
 
     # Blocks
 
@@ -107,9 +107,9 @@ class SubtensorChain:
 
     async def rules(self, block: int) -> SubnetRules:
         items = bt.storage.SubtensorModule
-        # One after the other these would be seven round trips.
-        owner, tempo, rate_limit, version, fewest, largest, commit_reveal = await self._at(
+        exists, owner, tempo, rate_limit, version, fewest, largest, commit_reveal = await self._at(
             block,
+            items.NetworksAdded,
             items.SubnetOwnerHotkey,
             items.Tempo,
             items.WeightsSetRateLimit,
@@ -118,15 +118,15 @@ class SubtensorChain:
             items.MaxWeightsLimit,
             items.CommitRevealWeightsEnabled,
         )
-        if not owner:
+        if not exists:  # the other items have defaults for any netuid
             raise self._no_subnet(block)
         return SubnetRules(
             owner_hotkey=str(owner),
-            tempo=int(tempo or 0),
-            weights_rate_limit=int(rate_limit or 0),
-            weights_version=int(version or 0),
-            min_allowed_weights=int(fewest or 0),
-            max_weight=(U16_MAX if largest is None else int(largest)) / U16_MAX,
+            tempo=int(tempo),
+            weights_rate_limit=int(rate_limit),
+            weights_version=int(version),
+            min_allowed_weights=int(fewest),
+            max_weight=int(largest) / U16_MAX,
             commit_reveal=bool(commit_reveal),
         )
 
@@ -175,7 +175,7 @@ class SubtensorChain:
         """The plain call, conformed as the intent does it; the chain itself checks the rest."""
         (limit,) = await self._at(None, bt.storage.SubtensorModule.MaxWeightsLimit)
         shares = list(weights.values())
-        if limit is not None and int(limit) < U16_MAX:
+        if int(limit) < U16_MAX:
             shares = clip_to_max_weight(shares, int(limit) / U16_MAX)
         uids, values = normalize(list(weights), shares)
         call = bt.calls.SubtensorModule.set_weights(

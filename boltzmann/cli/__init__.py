@@ -1,0 +1,1 @@
+"""The `boltzmann` command, one file for each verb group."""

@@ -1,0 +1,1 @@
+"""Pages, tokenizers and batches."""

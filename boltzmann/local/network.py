@@ -54,6 +54,11 @@ class Network:
         """The chain's file."""
         return self.folder / "chain.sqlite"
 
+    def spawn_all(self) -> None:
+        """Start every node. The run must have been published: nodes look for it at once."""
+        for member in self.plan.members:
+            self.spawn(member)
+
     def spawn(self, member: Member) -> Process:
         """Start a node, for the first time or again after its end; its log and state go on."""
         process = _spawn(self, member)
@@ -62,8 +67,10 @@ class Network:
 
 
 @contextmanager
-def started(plan: Plan) -> Iterator[Network]:
-    """The network's processes; all of them are ended when the block is left, however.
+def prepared(plan: Plan) -> Iterator[Network]:
+    """A held chain, an S3 server and everybody's keys and buckets, but no node yet.
+
+    Whatever runs is ended when the block is left, however that happens.
 
     Raises: ConfigError if the working folder holds something else, StoreUnavailable.
     """
@@ -80,8 +87,6 @@ def started(plan: Plan) -> Iterator[Network]:
         for name in names:
             _store(s3, name).ensure_bucket()
         stack.callback(stop, network.processes)
-        for member in plan.members:
-            network.spawn(member)
         _write_guest(network)
         yield network
 

@@ -95,8 +95,8 @@ class Plan:
         return derive(self.seed.to_bytes(32, "big"), purpose, name)
 
     def clock(self) -> WindowClock:
-        """Two blocks to upload where there is room, one for the order."""
-        upload = 2 if self.exchange_blocks >= 5 else 1
+        """A quarter of the exchange to upload, one block for the order, the rest to audit."""
+        upload = max(1, self.exchange_blocks // 4)
         return WindowClock(self.train_blocks, self.exchange_blocks, upload, 1)
 
     def run_config(self) -> RunConfig:

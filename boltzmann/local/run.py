@@ -12,7 +12,7 @@ from boltzmann.chain.embedded import release_chain
 from boltzmann.chain.keys import EMBEDDED
 from boltzmann.chain.subtensor import SubtensorChain
 from boltzmann.errors import BoltzmannError
-from boltzmann.local.network import Network, publish, started
+from boltzmann.local.network import Network, prepared, publish
 from boltzmann.local.plan import NETUID, Plan
 from boltzmann.local.progress import Progress, Tail
 from boltzmann.local.show import Show
@@ -40,9 +40,10 @@ async def run_local(plan: Plan, show: Show) -> Outcome:
     after all processes have ended.
     """
     times, progress = Times(), Progress()
-    with started(plan) as network:
+    with prepared(plan) as network:
         show.say(f"S3 server {network.s3.url}, chain {network.chain.name}, files in {plan.workdir}")
         await publish(network)
+        network.spawn_all()
         chain = await connect(f"{EMBEDDED}{network.chain}", NETUID)
         try:
             await until_ready(network, chain)

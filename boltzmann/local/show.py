@@ -53,17 +53,19 @@ class Show:
     def outcome(self, network_folder: str, outcome: Outcome) -> None:
         """The summary: what was learnt, who earned, and what to do next."""
         table = Table(title="on chain at the end", title_justify="left")
-        for column in ("uid", "miner", "role", "score", "worst gate", "weight", "refused", "sent"):
+        for column in ("uid", "miner", "role", "score", "gates", "weight", "refused", "sent"):
             table.add_column(column, justify="left" if column in ("miner", "role") else "right")
         for peer in outcome.peers:
             refused = ", ".join(f"{reason} {n}" for reason, n in sorted(peer.rejected.items()))
-            worst = "-" if peer.gate_min is None else f"{peer.gate_min:.4f}"
+            gates = "-"
+            if peer.gate_min is not None and peer.gate_max is not None:
+                gates = f"{peer.gate_min:.4f} to {peer.gate_max:.4f}"
             table.add_row(
                 str(peer.uid),
                 peer.name,
                 peer.role,
                 f"{peer.score:.3f}",
-                worst,
+                gates,
                 f"{peer.weight:.3f}",
                 refused or "-",
                 f"{peer.bytes_up / 1e6:.1f} MB",
@@ -73,7 +75,7 @@ class Show:
         equal = "equal on all nodes" if outcome.roots_equal else "NOT EQUAL"
         self.say(f"{outcome.windows} windows, loss {loss} nats/token, state roots {equal}")
         self.say(
-            f"first window done after {_number(outcome.time_to_first_window_s)} s, "
+            f"first window trained after {_number(outcome.time_to_first_window_s)} s, "
             f"first weights after {_number(outcome.time_to_first_weights_s)} s"
         )
         for note in outcome.notes[:10]:

@@ -15,7 +15,10 @@ from boltzmann.ports import Chain
 
 @dataclass(frozen=True)
 class PeerOutcome:
-    """One miner's. `weight`: its share of the weights on chain; `rejected`: reason -> count."""
+    """One miner's. `weight`: its share of the weights on chain; `rejected`: reason -> count.
+
+    `gate` is the last audit's, `gate_min` and `gate_max` are over all audits.
+    """
 
     hotkey: str
     uid: int
@@ -24,6 +27,7 @@ class PeerOutcome:
     score: float
     gate: float
     gate_min: float | None
+    gate_max: float | None
     weight: float
     incentive: float
     rejected: dict[str, int]
@@ -109,6 +113,7 @@ def _peer(name: str, role: str, hotkey: str, uid: int, line: PeerLine) -> dict[s
         "score": line.score,
         "gate": line.gate,
         "gate_min": min(line.gates) if line.gates else None,
+        "gate_max": max(line.gates) if line.gates else None,
         "rejected": dict(line.rejected),
         "bytes_up": line.bytes_up,
     }

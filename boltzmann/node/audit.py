@@ -39,8 +39,12 @@ def plan(node: Node, book: Book, this: Round) -> None:
 
 
 async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcomers: bool) -> None:
-    """Work through the queue until `block`; with `newcomers`, those without trust only."""
-    while this.queue and node.blocks.latest < block:
+    """Work through the queue until `block`; with `newcomers`, those without trust only.
+
+    Ends as soon as the state has gone beyond the round: its parameters are out of reach then.
+    """
+    state = node.worker.state
+    while this.queue and node.blocks.latest < block and state.position.window <= this.window:
         hotkey = this.queue[0]
         if newcomers and trusted(book[hotkey], node.run.rewards, this.window - 1):
             return
@@ -66,8 +70,6 @@ def _audit(node: Node, this: Round, hotkey: str, received: Received) -> Verdict 
     if isinstance(opened, Rejection):
         return opened
     with node.worker.state.parameters_before(this.window):
-        if this.control is None:
-            this.control, _, _ = _recompute(node, this, this.control_pages)
         recomputed, loss, tokens = _recompute(node, this, this.pages[hotkey])
     result = compare(opened.values, recomputed, this.control, this.chosen.bounds)
     refusal = judge(result, node.run.gate, this.chosen.layout.names)

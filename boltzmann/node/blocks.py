@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from boltzmann.errors import ChainUnavailable
 from boltzmann.ports import Chain, Telemetry
 
 _SILENCE_S = 15.0  # after this long without the awaited block the node says what it waits for
@@ -42,10 +43,13 @@ class Blocks:
         """
         waited = 0.0
         while self._latest < number:
-            if self._watch is not None and self._watch.done():
+            if self._watch is not None and self._has_ended():
                 self._watch.result()
+                raise ChainUnavailable(
+                    f"the stream of blocks ended at block {self._latest}: start the node again"
+                )
             try:
-                await asyncio.wait_for(self._next(), _SILENCE_S)
+                await asyncio.wait_for(self._after(self._latest), _SILENCE_S)
             except asyncio.TimeoutError:
                 waited += _SILENCE_S
                 self._telemetry.event(
@@ -60,9 +64,15 @@ class Blocks:
         await self.until(number)
         return await self._chain.block_hash(number)
 
-    async def _next(self) -> None:
+    async def _after(self, seen: int) -> None:
+        """Until there is a block after `seen`, or never will be one."""
         async with self._changed:
-            await self._changed.wait()
+            # A head may have come since `seen` was read: only what is looked at under the lock
+            # cannot be missed.
+            await self._changed.wait_for(lambda: self._latest > seen or self._has_ended())
+
+    def _has_ended(self) -> bool:
+        return self._watch is not None and self._watch.done()
 
     async def _follow(self) -> None:
         try:

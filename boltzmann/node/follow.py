@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 
 from boltzmann.errors import Divergence
+from boltzmann.node.laps import Laps
 from boltzmann.node.membership import leader, peers_at
 from boltzmann.node.node import Node
 from boltzmann.node.objects import checkpoint_key, expected, manifest_key, update_key
@@ -24,6 +25,7 @@ from boltzmann.protocol.wire import Kind, open_object
 from boltzmann.train import checkpoint
 
 _TELL_SECONDS = 10.0  # between two words on the same wait
+_CHECKPOINT_HEADER = 1 << 20  # bytes for names and shapes beside the values
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,12 @@ async def tip_at(node: Node, window: int) -> Tip | None:
     """The newest manifest of a window up to `window`; None before genesis.
 
     A manifest counts only if its digest was on chain at its own window's deciding block: one that
-    came later left its window empty for everybody.
+    came later left its window empty for everybody. A validator that has named none yet orders
+    nothing, however large its stake: else its arrival would take the run's model from everybody.
     """
     while window >= 0:
         peers = await peers_at(node.chain, node.run.run.id, node.clock.decide(window))
-        first = leader(peers)
+        first = leader([peer for peer in peers if peer.commitment.manifest is not None])
         if first is None or first.commitment.manifest is None:
             return None
         named, name = first.commitment.manifest
@@ -85,7 +88,8 @@ async def join_window(node: Node) -> int:
 async def follow(node: Node, window: int) -> str | None:
     """Bring the state to where it stands after `window`; else what is not there yet.
 
-    Raises: Divergence if an agreed update leads to another root than its manifest names.
+    Raises: Divergence if an agreed update leads to another root than its manifest names, or if the
+    newest manifest would begin the run anew.
     """
     tip = await tip_at(node, window)
     if tip is None:
@@ -97,6 +101,8 @@ async def follow(node: Node, window: int) -> str | None:
     links = [] if tip.digest in known else await _trace(node, tip, known)
     if isinstance(links, str):
         return links
+    if links and links[0].manifest.is_genesis:
+        await _require_first(node, tip, links[0].manifest.window)
     base = links[0].manifest.parent if links else tip.digest
     while base and state.position.head != base:
         node.telemetry.event("undone", window=state.position.window, head=state.position.head)
@@ -119,6 +125,24 @@ async def _trace(node: Node, tip: Tip, known: set[str]) -> list[_Link] | str:
         links.append(_Link(manifest, name))
         window, name = manifest.parent_window, manifest.parent
     return links[::-1]
+
+
+async def _require_first(node: Node, tip: Tip, window: int) -> None:
+    """Refuse a genesis of `window` if the chain ordered a manifest before it.
+
+    It is looked for at the window before, and where this node's own state began: the first record
+    may be gone from the chain by now, a state that was ordered once is not given up for that.
+    Raises: Divergence.
+    """
+    began = node.worker.state.position.genesis
+    for earlier in {window - 1, min(began, window - 1)}:
+        first = await tip_at(node, earlier)
+        if first is not None:
+            raise Divergence(
+                f"the manifest of window {window} by {tip.hotkey} would begin run "
+                f"{node.run.run.id} anew, though the chain ordered one of window {first.window} "
+                f"before it: the state was kept; tell the run's owner"
+            )
 
 
 async def _fetch_manifest(node: Node, tip: Tip, window: int, name: str) -> Manifest | Rejection:
@@ -145,7 +169,7 @@ async def _apply_genesis(node: Node, tip: Tip, link: _Link) -> str | None:
         node.store.get,
         tip.bucket,
         checkpoint_key(node.run.run.id, manifest.window),
-        max_bytes=manifest.update_bytes,
+        max_bytes=min(manifest.update_bytes, 4 * state.layout.total + _CHECKPOINT_HEADER),
         seconds=node.fetch_seconds * 10,
     )
     if not isinstance(data, Rejection) and hashlib.sha256(data).hexdigest() != manifest.update:
@@ -153,22 +177,27 @@ async def _apply_genesis(node: Node, tip: Tip, link: _Link) -> str | None:
     if isinstance(data, Rejection):
         return _missing("the initial checkpoint", tip, data)
     parameters = checkpoint.decode(data)
-    await node.worker.run(lambda: state.reset(parameters, link.digest, manifest.window))
+    if state.position.head:
+        node.telemetry.event("undone", window=state.position.window, head=state.position.head)
+    # Without a head until the root is right: a state without one is never saved.
+    await node.worker.run(lambda: state.reset(parameters, "", manifest.window))
     if state.position.root.hex() != manifest.root:
         raise Divergence(
             f"the initial checkpoint of run {manifest.run} gives the root "
             f"{state.position.root.hex()[:12]}, its manifest names {manifest.root[:12]}: do not "
             f"join this run, and tell its owner"
         )
+    state.confirm(link.digest)
     return None
 
 
 async def _apply_update(node: Node, tip: Tip, link: _Link) -> str | None:
-    manifest, state = link.manifest, node.worker.state
+    manifest, state, laps = link.manifest, node.worker.state, Laps()
     chosen = select(state.layout, await node.blocks.hash(node.clock.close(manifest.window)))
     known = expected(
         node.run, Kind.UPDATE, tip.hotkey, manifest.window, state.position.root, chosen
     )
+    laps.end("select")
     blob = await asyncio.to_thread(
         node.store.get,
         tip.bucket,
@@ -178,9 +207,11 @@ async def _apply_update(node: Node, tip: Tip, link: _Link) -> str | None:
     )
     if isinstance(blob, Rejection):
         return _missing(f"the update of window {manifest.window}", tip, blob)
+    laps.end("fetch")
     update = open_object(blob, known, node.verify)
     if isinstance(update, Rejection):
         raise Divergence(f"the update of window {manifest.window} by {tip.hotkey} is {update}")
+    laps.end("open")
     body = update.header.body_sha256.hex()
     root = await node.worker.run(lambda: state.apply(chosen, update.values, body, manifest.window))
     if root.hex() != manifest.root:
@@ -191,7 +222,14 @@ async def _apply_update(node: Node, tip: Tip, link: _Link) -> str | None:
             f"{node.snapshot} and start again to load the run's checkpoint"
         )
     state.confirm(link.digest)
-    node.telemetry.event("applied", window=manifest.window, root=root.hex(), bytes_down=len(blob))
+    laps.end("apply")
+    node.telemetry.event(
+        "applied",
+        window=manifest.window,
+        root=root.hex(),
+        bytes_down=len(blob),
+        seconds=laps.seconds,
+    )
     return None
 
 

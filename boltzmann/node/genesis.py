@@ -24,10 +24,12 @@ async def ensure_genesis(node: Node) -> None:
     genesis that missed its window's deciding block counts for nobody and is made anew.
     """
     while await _is_wanted(node):
-        # The first window whose deciding block a commitment made now can still reach.
-        soon = node.blocks.latest + GENESIS_LEAD_BLOCKS
-        window = node.clock.window(soon + node.clock.order_blocks - 1)
-        await _publish(node, window)
+        window = await _under_way(node)
+        if window is None:
+            # The first window whose deciding block a commitment made now can still reach.
+            soon = node.blocks.latest + GENESIS_LEAD_BLOCKS
+            window = node.clock.window(soon + node.clock.order_blocks - 1)
+            await _publish(node, window)
         await node.blocks.until(node.clock.decide(window))
 
 
@@ -39,6 +41,16 @@ async def _is_wanted(node: Node) -> bool:
         return False
     first = leader(await peers_at(node.chain, node.run.run.id, node.blocks.latest))
     return first is not None and first.hotkey == node.hotkey
+
+
+async def _under_way(node: Node) -> int | None:
+    """The window of a genesis that this node, before a restart, put on chain in good time.
+
+    Another one before its deciding block would leave nodes with two beginnings of one run.
+    """
+    peers = await peers_at(node.chain, node.run.run.id, node.blocks.latest)
+    named = next((p.commitment.manifest for p in peers if p.hotkey == node.hotkey), None)
+    return named[0] if named and node.clock.decide(named[0]) > node.blocks.latest else None
 
 
 async def _publish(node: Node, window: int) -> None:

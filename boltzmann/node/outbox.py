@@ -39,7 +39,9 @@ class Outbox:
     def forget_before(self, window: int) -> None:
         """Drop what belongs to earlier windows: it is in the bucket by now."""
         for path in self._folder.iterdir():
-            if int(path.name.partition(".")[0]) < window:
+            number = path.name.partition(".")[0]
+            # Whatever else a file browser or the user put here stays.
+            if number.isdecimal() and int(number) < window:
                 path.unlink(missing_ok=True)
 
     def _path(self, window: int, name: str) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from boltzmann.errors import BoltzmannError, ChainError, StoreError
 from boltzmann.node.book import Book
+from boltzmann.node.laps import Laps
 from boltzmann.node.node import Node
 from boltzmann.node.objects import expected, manifest_key, update_key
 from boltzmann.node.round import Received, Round, reopen
@@ -35,6 +36,7 @@ async def propose(node: Node, book: Book, this: Round) -> Proposal | None:
     The state stands at the new root afterwards. If the digest does not reach the chain in time,
     `follow` takes it back.
     """
+    laps = Laps()
     proposal = _journalled(node, this)
     if proposal is None:
         entries = {
@@ -46,16 +48,22 @@ async def propose(node: Node, book: Book, this: Round) -> Proposal | None:
             node.telemetry.event("empty", window=this.window)
             return None
         limit = norm_limit(book.standings, node.run.rewards, this.window)
-        proposal = await node.worker.run(lambda: _build(node, this, entries, limit))
+        proposal = await node.worker.run(lambda: _build(node, this, entries, limit, laps))
         node.outbox.keep(this.window, "update", proposal.update)
         node.outbox.keep(this.window, "manifest", proposal.manifest)
+        laps.end("journal")
     else:
         await node.worker.run(lambda: _replay(node, this, proposal))
+        laps.end("apply")
     await _publish(node, this.window, proposal)
+    laps.end("publish")
+    node.telemetry.event("proposed", window=this.window, seconds=laps.seconds)
     return proposal
 
 
-def _build(node: Node, this: Round, entries: dict[str, Received], limit: float) -> Proposal:
+def _build(
+    node: Node, this: Round, entries: dict[str, Received], limit: float, laps: Laps
+) -> Proposal:
     """Aggregate what was received, one delta in memory at a time, and apply the result."""
     mean = Mean(this.chosen.size, limit)
     for hotkey, received in entries.items():
@@ -63,15 +71,18 @@ def _build(node: Node, this: Round, entries: dict[str, Received], limit: float) 
         if isinstance(opened, Rejection):
             raise BoltzmannError(f"{received.path} changed on disk after it was checked: {opened}")
         mean.add(hotkey, opened.values)
+    laps.end("aggregate")
     state, codec = node.worker.state, node.run.exchange.codec
     before = state.position
     known = expected(node.run, Kind.UPDATE, node.hotkey, this.window, before.root, this.chosen)
     body = codec.encode(mean.result())
     sealed = seal(known, 0, body, node.keys.sign)
+    laps.end("encode")
     state.apply(this.chosen, codec.decode(body), digest(body), this.window)
     accepted = tuple(Accepted(hotkey, r.sha256) for hotkey, r in entries.items())
     manifest = _manifest(node, this.window, before, accepted, limit, body)
     state.confirm(digest(manifest))
+    laps.end("apply")
     return Proposal(sealed, manifest, tuple(entries))
 
 

@@ -43,27 +43,33 @@ class Round:
     window: int
     members: Mapping[str, Peer]
     pages: Mapping[str, tuple[int, ...]]
-    control_pages: tuple[int, ...]
     chosen: Slice
+    control: Floats
     received: dict[str, Received] = field(default_factory=dict)
     queue: list[str] = field(default_factory=list)
-    control: Floats | None = None
     losses: list[float] = field(default_factory=list)
 
 
 async def open_round(node: Node, window: int) -> Round:
-    """The window's assignment and slice, as soon as it has closed."""
+    """The window's assignment and slice, as soon as it has closed.
+
+    The control gradient is computed while the miners train: it needs no upload, and the moment
+    after the deadline belongs to the newcomers' audits.
+    """
     clock = node.clock
     open_hash = await node.blocks.hash(clock.open(window))
     members = miners(await peers_at(node.chain, node.run.run.id, clock.open(window)))
     assignment = node.schedule.assign(window, open_hash, [peer.hotkey for peer in members])
+    control_pages = node.schedule.control(window)
+    control = await node.worker.delta(control_pages)
     chosen = select(node.worker.state.layout, await node.blocks.hash(clock.close(window)))
+    codec = node.run.exchange.codec
     return Round(
         window=window,
         members={peer.hotkey: peer for peer in members if assignment[peer.hotkey]},
         pages=assignment,
-        control_pages=node.schedule.control(window),
         chosen=chosen,
+        control=codec.roundtrip(chosen.gather(control.tensors)),
     )
 
 

@@ -36,7 +36,9 @@ async def validate_window(node: Node, book: Book, window: int) -> Round:
     """Read the window's deltas, audit the newcomers, and lead if it is this node's turn."""
     clock, seconds, started = node.clock, dict[str, float](), time.monotonic()
     this = await open_round(node, window)
-    book.enrol(peer.neuron for peer in this.members.values())
+    # Not the members only: who got no pages this time keeps its standing.
+    registered = await node.chain.neurons(clock.open(window))
+    book.enrol(neuron for neuron in registered if neuron.hotkey in this.pages)
     await node.blocks.until(clock.upload_by(window))
     seconds["wait"] = time.monotonic() - started
     started = time.monotonic()

@@ -27,10 +27,17 @@ def pick_device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ConfigError(f"--device {name} is not a device name: use cpu, cuda or auto") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"--device {name} is not supported: use cpu, cuda or auto")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             f"--device {name}, but torch sees no CUDA GPU on this machine: install the driver, "
             f"or use --device cpu"
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise ConfigError(
+            f"--device {name}, but the GPUs of this machine have the numbers 0 to "
+            f"{torch.cuda.device_count() - 1}: name one of them"
         )
     return device
 

@@ -1,0 +1,1 @@
+"""The store port on S3 buckets."""

@@ -1,0 +1,1 @@
+"""Where a node's observations go: console, JSON lines, Weights & Biases."""

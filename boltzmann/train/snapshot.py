@@ -6,14 +6,13 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boltzmann.errors import CorruptState
 from boltzmann.train.state import ModelState, Position
-
-_ARRAYS = ("theta", "m", "v", "counts")
 
 
 def save(state: ModelState, folder: Path) -> None:
@@ -30,9 +29,11 @@ def save(state: ModelState, folder: Path) -> None:
         "window": at.window,
         "genesis": at.genesis,
         "root": at.root.hex(),
+        "layout": _layout(state),
         "sha256": {name: _sha256(array) for name, array in arrays.items()},
     }
-    (fresh / "meta.json").write_text(json.dumps(meta, indent=1))
+    whole = {"meta": meta, "sha256": _digest(meta)}
+    (fresh / "meta.json").write_text(json.dumps(whole, indent=1))
     if folder.exists():
         shutil.rmtree(old, ignore_errors=True)
         folder.rename(old)
@@ -50,12 +51,15 @@ def load(state: ModelState, folder: Path) -> bool:
     if not source.exists():
         return False
     try:
-        meta = json.loads((source / "meta.json").read_text())
+        meta = _meta(state, source)
         position = Position(
             meta["head"], meta["window"], meta["genesis"], bytes.fromhex(meta["root"])
         )
-        for name in _ARRAYS:
-            _fill(state, name, np.load(source / f"{name}.npy", allow_pickle=False), meta["sha256"])
+        for name, own in _arrays(state).items():
+            # Mapped, so that no second copy of the state is ever in memory.
+            stored = np.lib.format.open_memmap(source / f"{name}.npy", mode="r")
+            _check(name, stored, own, meta["sha256"][name])
+            _fill(state, name, stored)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptState(
             f"the state snapshot in {source} cannot be used ({error}); delete it and the node "
@@ -65,16 +69,41 @@ def load(state: ModelState, folder: Path) -> bool:
     return True
 
 
+def _meta(state: ModelState, source: Path) -> dict[str, Any]:
+    """What meta.json says. Raises: ValueError if it is damaged or about another model."""
+    stored = json.loads((source / "meta.json").read_text())
+    meta: dict[str, Any] = stored["meta"]
+    if stored["sha256"] != _digest(meta):
+        raise ValueError("meta.json has not the sha256 that it names")
+    if meta["layout"] != _layout(state):
+        raise ValueError("it is of a model with other tensors or chunks")
+    return meta
+
+
+def _layout(state: ModelState) -> str:
+    """A digest of what the arrays' coordinates mean: names, shapes, chunk size."""
+    shapes = sorted((name, list(shape)) for name, shape in state.shapes.items())
+    return _digest([shapes, state.layout.chunk_size])
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
 def _arrays(state: ModelState) -> dict[str, NDArray[np.generic]]:
     counts = np.concatenate(state.counts)
     return {"theta": state.theta, "m": state.m, "v": state.v, "counts": counts}
 
 
-def _fill(
-    state: ModelState, name: str, array: NDArray[np.generic], digests: dict[str, str]
-) -> None:
-    if _sha256(array) != digests[name]:
+def _check(name: str, stored: NDArray[np.generic], own: NDArray[np.generic], sha256: str) -> None:
+    # The digest is of the values' bytes; what they mean is up to the header.
+    if (stored.dtype, stored.shape) != (own.dtype, own.shape):
+        raise ValueError(f"{name}.npy does not hold {own.dtype} of shape {own.shape}")
+    if _sha256(stored) != sha256:
         raise ValueError(f"{name}.npy has not the sha256 that meta.json names")
+
+
+def _fill(state: ModelState, name: str, array: NDArray[np.generic]) -> None:
     if name == "counts":
         ends = np.cumsum([len(counts) for counts in state.counts])
         for counts, part in zip(state.counts, np.split(array, ends[:-1]), strict=True):

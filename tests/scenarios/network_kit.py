@@ -14,7 +14,7 @@ import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 DEADLINE_S = 150.0
-SMALL = ["--train-blocks", "3", "--exchange-blocks", "4", "--block-time", "0.8"]
+SMALL = ["--train-blocks", "3", "--exchange-blocks", "6", "--block-time", "0.7"]
 
 
 def start_network(folder: Path, *options: str) -> subprocess.Popen[str]:

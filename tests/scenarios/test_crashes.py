@@ -16,7 +16,7 @@ from network_kit import DEADLINE_S, events, roots
 from boltzmann.chain.connect import connect
 from boltzmann.chain.embedded import release_chain
 from boltzmann.chain.keys import EMBEDDED
-from boltzmann.local.network import Network, publish, started
+from boltzmann.local.network import Network, prepared, publish
 from boltzmann.local.plan import NETUID, Plan
 from boltzmann.local.run import until_ready
 
@@ -69,13 +69,14 @@ def running(tmp_path: Path) -> Iterator[Running]:
         block_time=0.7,
         workdir=tmp_path / "network",
     )
-    with started(plan) as network:
+    with prepared(plan) as network:
         asyncio.run(_release(network))
         yield Running(network)
 
 
 async def _release(network: Network) -> None:
     await publish(network)
+    network.spawn_all()
     chain = await connect(f"{EMBEDDED}{network.chain}", NETUID)
     try:
         await until_ready(network, chain)

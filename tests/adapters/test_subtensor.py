@@ -1,0 +1,372 @@
+"""The chain adapter where the other side of the SDK's seam misbehaves, or is of another age."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import bittensor as bt
+import pytest
+from bittensor.result import ConnectionNotReady, ErrorCode, RpcConnectionError, RpcPolicyError
+from embedded_chain_kit import MINER, NETUID, OWNER, genesis
+
+from boltzmann.chain.deadline import abandon, within
+from boltzmann.chain.embedded import EmbeddedSubstrate, create_chain
+from boltzmann.chain.subtensor import Deadlines, SubtensorChain
+from boltzmann.errors import ChainRefused, ChainUnavailable
+
+SHORT = Deadlines(read_s=0.05, write_blocks=1, silence_blocks=1, silence_s=0.05)
+HANG_S = 20.0
+
+
+@asynccontextmanager
+async def opened(
+    substrate: Any, signer: Any = None, deadlines: Deadlines | None = None
+) -> AsyncIterator[SubtensorChain]:
+    chain = SubtensorChain(substrate, NETUID, signer, deadlines)
+    await chain.open()
+    try:
+        yield chain
+    finally:
+        await chain.close()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "chain"
+    create_chain(file, genesis=genesis(tempo=5000))
+    return file
+
+
+class Failing(EmbeddedSubstrate):
+    """Answers what `fault` says to the question for the finalized height."""
+
+    fault: BaseException | None = None
+
+    async def finalized_block_number(self) -> int:
+        if self.fault is None:
+            await asyncio.Event().wait()
+        else:
+            raise self.fault
+        return 0
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        RpcConnectionError("gone"),
+        RpcPolicyError("slow down", status_code=429),
+        ConnectionNotReady("not open"),
+        ConnectionResetError("reset"),
+        TimeoutError(),
+        asyncio.TimeoutError(),
+        bt.ChainError("Connection lost while waiting for a subscription response"),
+        bt.ChainError("State discarded for 0x00"),
+    ],
+    ids=lambda fault: f"{type(fault).__name__}-{str(fault)[:10]}",
+)
+async def test_no_answer_is_unavailable(path: Path, fault: BaseException) -> None:
+    substrate = Failing(path)
+    substrate.fault = fault
+    async with opened(substrate) as chain:
+        with pytest.raises(ChainUnavailable, match=str(fault) or type(fault).__name__) as raised:
+            await chain.head()
+        assert raised.value.__cause__ is fault
+
+
+@pytest.mark.parametrize(
+    ("fault", "name"),
+    [
+        (bt.ChainError("no", "CallFiltered"), "CallFiltered"),
+        (bt.ChainError("no", code=ErrorCode.DISABLED), "disabled"),
+    ],
+)
+async def test_a_no_is_a_refusal_by_its_name(path: Path, fault: Exception, name: str) -> None:
+    substrate = Failing(path)
+    substrate.fault = fault
+    async with opened(substrate) as chain:
+        with pytest.raises(ChainRefused) as raised:
+            await chain.head()
+        assert raised.value.name == name
+
+
+async def test_a_read_without_an_answer_ends_at_its_deadline(path: Path) -> None:
+    async with opened(Failing(path), deadlines=SHORT) as chain:
+        with pytest.raises(ChainUnavailable, match=r"no answer in 0\.05 seconds"):
+            await asyncio.wait_for(chain.head(), HANG_S)
+
+
+async def test_a_subnet_that_is_not_there_is_a_refusal(path: Path) -> None:
+    chain = SubtensorChain(EmbeddedSubstrate(path), 7)
+    await chain.open()
+    for read in (chain.neurons, chain.rules):
+        with pytest.raises(ChainRefused, match="no netuid 7 at 0"):
+            await read(0)
+    assert await chain.netuids() == [NETUID]
+    await chain.close()
+
+
+class Rooted(EmbeddedSubstrate):
+    """A chain with a root network, a subnet and a dissolved one."""
+
+    async def query_map(self, *arguments: Any, **options: Any) -> list[tuple[Any, Any]]:
+        return [(5, True), (0, True), (6, False), (1, True)]
+
+
+async def test_the_root_network_is_no_subnet(path: Path) -> None:
+    async with opened(Rooted(path)) as chain:
+        assert await chain.netuids() == [1, 5]
+
+
+class Retuned(EmbeddedSubstrate):
+    """A subnet whose owner sets the tempo anew in each block."""
+
+    async def query(
+        self,
+        module: str,
+        storage_function: str,
+        params: list[Any] | None = None,
+        block_hash: str | None = None,
+    ) -> Any:
+        if storage_function == "Tempo":
+            header = (await self.get_block(block_hash=block_hash) or {})["header"]
+            return 100 + header["number"]
+        return await super().query(module, storage_function, params, block_hash)
+
+
+async def test_rules_are_those_at_the_block(path: Path) -> None:
+    async with opened(Retuned(path)) as chain:
+        stream = chain.heads()
+        while (await asyncio.wait_for(anext(stream), HANG_S)).number < 3:
+            pass
+        assert [(await chain.rules(block)).tempo for block in range(3)] == [100, 101, 102]
+
+
+# Heads
+
+
+class Dropping(EmbeddedSubstrate):
+    """Each subscription breaks as the SDK's does when the socket drops, after two heads."""
+
+    subscriptions = 0
+
+    async def blocks(self, *, finalized: bool = False) -> AsyncIterator[dict[str, Any]]:
+        assert finalized
+        self.subscriptions += 1
+        count = 0
+        async for header in super().blocks(finalized=finalized):
+            yield header
+            count += 1
+            if count == 2:
+                raise bt.ChainError("Connection lost while waiting for a subscription response")
+
+
+async def test_heads_survive_a_dropped_subscription(path: Path) -> None:
+    substrate = Dropping(path)
+    async with opened(substrate) as chain:
+
+        async def first_eight() -> list[int]:
+            numbers: list[int] = []
+            async for head in chain.heads():
+                assert head.hash == await chain.block_hash(head.number)
+                numbers.append(head.number)
+                if len(numbers) == 8:
+                    break
+            return numbers
+
+        numbers = await asyncio.wait_for(first_eight(), HANG_S)
+        assert numbers == list(range(numbers[0], numbers[0] + 8))
+    assert substrate.subscriptions > 1
+
+
+# Commitments of other kinds
+
+
+class Foreign(EmbeddedSubstrate):
+    """Commitments as the real codec decodes them that no node of ours would write."""
+
+    async def query_map(
+        self,
+        module: str,
+        storage_function: str,
+        params: list[Any] | None = None,
+        block_hash: str | None = None,
+    ) -> list[tuple[Any, Any]]:
+        hash32 = "0x" + "11" * 32
+        sealed = {"encrypted": "0x00", "reveal_round": 5}
+        fields: dict[str, list[Any]] = {
+            "mixed": [{"Sha256": hash32}, {"Raw2": "0x6869"}, {"TimelockEncrypted": sealed}],
+            "empty": [{"Raw0": []}, {"Raw1": "0x00"}],
+            "flags": ["None", "ResetBondsFlag"],
+            "nothing": [],
+        }
+        return [
+            (hotkey, {"deposit": 0, "block": 1, "info": {"fields": decoded}})
+            for hotkey, decoded in fields.items()
+        ]
+
+
+async def test_only_raw_fields_count(path: Path) -> None:
+    async with opened(Foreign(path)) as chain:
+        assert await chain.commitments(0) == {
+            "mixed": (b"hi",),
+            "empty": (b"", b"\x00"),
+            "flags": (),
+            "nothing": (),
+        }
+
+
+# Writes
+
+
+class OldRuntime(EmbeddedSubstrate):
+    """A runtime without the storage item that the SDK's SetWeights reads first."""
+
+    async def query(
+        self,
+        module: str,
+        storage_function: str,
+        params: list[Any] | None = None,
+        block_hash: str | None = None,
+    ) -> Any:
+        if storage_function == "SubnetEpochConsensus":
+            raise ValueError("storage function SubtensorModule.SubnetEpochConsensus not found")
+        return await super().query(module, storage_function, params, block_hash)
+
+
+async def test_weights_on_an_older_runtime(tmp_path: Path) -> None:
+    file = tmp_path / "chain"
+    create_chain(file, genesis=genesis(max_weight=39321, weights_rate_limit=5000))
+    async with opened(OldRuntime(file), OWNER) as chain:
+        block = await chain.set_weights({3: 1.0, 2: 9.0, 0: 0.0}, 0)
+        row = (await chain.weights(block))[0]
+        assert set(row) == {2, 3}
+        assert row[2] / sum(row.values()) == pytest.approx(0.6, abs=1e-4)
+        with pytest.raises(ChainRefused) as raised:
+            await chain.set_weights({3: 1.0, 2: 1.0}, 0)
+        assert raised.value.name == "SettingWeightsTooFast"
+
+
+async def test_a_chain_without_a_wallet_is_for_reading(path: Path) -> None:
+    async with opened(EmbeddedSubstrate(path)) as chain:
+        with pytest.raises(ValueError, match="without a wallet"):
+            await chain.commit([b"x"])
+        with pytest.raises(ValueError, match="without a wallet"):
+            await chain.set_weights({2: 1.0}, 0)
+
+
+async def test_a_keypair_signs_as_well_as_a_wallet(path: Path) -> None:
+    async with opened(EmbeddedSubstrate(path), MINER.hotkey) as chain:
+        block = await chain.commit([b"by keypair"])
+        assert await chain.commitments(block) == {MINER.hot: (b"by keypair",)}
+    async with opened(EmbeddedSubstrate(path), OWNER.hotkey) as chain:
+        block = await chain.set_weights({2: 1.0}, 0)
+        assert await chain.weights(block) == {0: {2: 65535}}
+
+
+class Unwatched(EmbeddedSubstrate):
+    """Takes a call, and fails as `RpcSubstrate` does when the connection drops before finality."""
+
+    async def submit(self, call: Any, keypair: Any, **options: Any) -> Any:
+        await super().submit(call, keypair, **options)
+        message = "Connection lost while waiting for a subscription response"
+        return bt.ExtrinsicResult(False, message, error=bt.ChainError(message))
+
+
+async def test_a_call_whose_fate_is_unknown_is_unavailable_not_refused(path: Path) -> None:
+    async with opened(Unwatched(path), MINER) as chain:
+        with pytest.raises(ChainUnavailable, match="Connection lost"):
+            await chain.commit([b"perhaps"])
+        # It may be repeated whether it got in or not.
+        assert await chain.commitments((await chain.head()).number) == {MINER.hot: (b"perhaps",)}
+
+
+class Stuck(bt.RpcSubstrate):  # type: ignore[misc]
+    """The real RPC backend over a transport that never says that a call is final."""
+
+    async def connect(self) -> None:
+        self.cleared: list[str] = []
+        self._substrate: Any = SimpleNamespace(clear_nonce_cache_for_account=self.cleared.append)
+
+    async def close(self) -> None:
+        self._substrate = None
+
+    async def block_time(self) -> float:
+        return 0.01
+
+    async def compose(self, call: Any) -> Any:
+        return call
+
+    async def submit(self, *arguments: Any, **options: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+async def test_a_call_that_was_cut_off_leaves_no_nonce_behind() -> None:
+    substrate = Stuck("ws://127.0.0.1:1")
+    async with opened(substrate, MINER, SHORT) as chain:
+        with pytest.raises(ChainUnavailable, match=r"no answer in 0\.05 seconds"):
+            await asyncio.wait_for(chain.commit([b"x"]), HANG_S)
+        assert substrate.cleared == [MINER.hot]
+        cancelled = asyncio.create_task(chain.commit([b"y"]))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await cancelled
+        assert substrate.cleared == [MINER.hot] * 2
+
+
+# Deadlines
+
+
+async def test_a_deadline_holds_against_work_that_does_not_let_go() -> None:
+    let_go = asyncio.Event()
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await let_go.wait()
+            raise RuntimeError("too late for anybody to hear")
+
+    with pytest.raises(asyncio.TimeoutError, match=r"0\.01"):
+        await asyncio.wait_for(within(stubborn(), 0.01), HANG_S)
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    await asyncio.wait_for(abandon(task, 0.01), HANG_S)
+    assert not task.done()
+    let_go.set()
+    await asyncio.wait({task}, timeout=HANG_S)
+    assert task.done()
+
+
+async def test_cancelling_a_deadline_cancels_the_work() -> None:
+    ended = asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(within(work(), HANG_S))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await asyncio.wait_for(ended.wait(), HANG_S)
+
+
+async def test_work_in_time_gives_its_result_or_its_error() -> None:
+    async def answer(value: int) -> int:
+        if value < 0:
+            raise KeyError(value)
+        return value
+
+    assert await within(answer(3), HANG_S) == 3
+    with pytest.raises(KeyError):
+        await within(answer(-1), HANG_S)
