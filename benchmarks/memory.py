@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
@@ -26,6 +27,16 @@ from boltzmann.local.child import PRELOAD
 
 MB = 1e6
 _TITLE = re.compile(r"python3 (?:miner|validator)\.py \((\w+)\)")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One node's memory in MB: peak resident; unshared early on and at the end."""
+
+    node: str
+    peak_mb: float
+    early_uss_mb: float
+    late_uss_mb: float
 
 
 def main() -> None:
@@ -40,16 +51,16 @@ def main() -> None:
     print(f"{options.windows} windows in {seconds:.0f} s; after imports alone: {own / MB:.0f} MB")
     print(f"{'node':<12} {'peak MB':>8} {'above imports':>14} {'early MB':>9} {'late MB':>8}")
     for item in rows:
-        above = item["peak_mb"] - own / MB
+        above = item.peak_mb - own / MB
         print(
-            f"{item['node']:<12} {item['peak_mb']:>8.0f} {above:>14.0f} "
-            f"{item['early_uss_mb']:>9.1f} {item['late_uss_mb']:>8.1f}"
+            f"{item.node:<12} {item.peak_mb:>8.0f} {above:>14.0f} "
+            f"{item.early_uss_mb:>9.1f} {item.late_uss_mb:>8.1f}"
         )
     result = {
         "machine": machine_facts(("torch", "transformers", "numpy")),
         "windows": options.windows,
         "imports_mb": own / MB,
-        "nodes": rows,
+        "nodes": [asdict(item) for item in rows],
     }
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
@@ -84,16 +95,16 @@ def observe(folder: Path, windows: int) -> tuple[dict[str, list[tuple[int, int]]
     return samples, time.monotonic() - started
 
 
-def row(name: str, values: list[tuple[int, int]]) -> dict[str, float | str]:
+def row(name: str, values: list[tuple[int, int]]) -> Row:
     """Peak, and medians of the second and of the last tenth: growth shows between those."""
     tenth = max(1, len(values) // 10)
     early, late = values[tenth : 2 * tenth] or values, values[-tenth:]
-    return {
-        "node": name,
-        "peak_mb": max(rss for rss, _ in values) / MB,
-        "early_uss_mb": median(uss for _, uss in early) / MB,
-        "late_uss_mb": median(uss for _, uss in late) / MB,
-    }
+    return Row(
+        node=name,
+        peak_mb=max(rss for rss, _ in values) / MB,
+        early_uss_mb=median(uss for _, uss in early) / MB,
+        late_uss_mb=median(uss for _, uss in late) / MB,
+    )
 
 
 if __name__ == "__main__":
