@@ -73,6 +73,7 @@ class Row:
     slice_mb: float
     ready_mb: float
     phases: dict[str, float]
+    peaks_mb: dict[str, float]
 
     @property
     def holds(self) -> bool:
@@ -168,7 +169,9 @@ def upload(model: str, stores: Mapping[str, S3Store], wanted: DeltasWanted) -> N
 
 
 def to_row(node: str, model: str, server: str, figures: Figures) -> Row:
-    total, peak = median(figures.total), max(figures.peak)
+    total = median(figures.total)
+    steps = {step: max(marks) for step, marks in figures.peak.items()}
+    peak = max(steps.values())
     return Row(
         model=model,
         server=server,
@@ -183,6 +186,7 @@ def to_row(node: str, model: str, server: str, figures: Figures) -> Row:
         slice_mb=4 * figures.slice_values / 1e6,
         ready_mb=figures.ready / 1e6,
         phases={phase: median(seconds) for phase, seconds in figures.seconds.items()},
+        peaks_mb={step: mark / 1e6 for step, mark in steps.items()},
     )
 
 
@@ -194,6 +198,7 @@ def show(row: Row) -> None:
         f"{'holds' if row.holds else 'MISSED'}"
     )
     print("   " + "  ".join(f"{phase} {spent * 1e3:.1f}" for phase, spent in row.phases.items()))
+    print("   " + "  ".join(f"{step} +{mark:.1f} MB" for step, mark in row.peaks_mb.items()))
 
 
 def require_memory(model: str, arrays: int) -> None:

@@ -12,7 +12,7 @@ import ctypes
 import gc
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -70,25 +70,31 @@ class Case:
 class Figures:
     """What one process measured, a value per window.
 
-    `seconds`: by phase; `total`: seconds of the node's own work; `peak`: bytes resident at the most
-    above `ready`, the bytes resident once state and gradient were in place.
+    `seconds`: by phase; `total`: seconds of the node's own work; `peak`: by step, bytes resident at
+    the most above `ready`, the bytes resident once state and gradient were in place.
     """
 
     ready: int
     slice_values: int
     seconds: dict[str, list[float]] = field(default_factory=dict)
     total: list[float] = field(default_factory=list)
-    peak: list[int] = field(default_factory=list)
+    peak: dict[str, list[int]] = field(default_factory=dict)
     roots: list[str] = field(default_factory=list)
 
-    def add(self, seconds: Mapping[str, float], total: float, peak: int, root: bytes) -> None:
+    def add(self, seconds: Mapping[str, float], total: float, root: bytes) -> None:
         """One window's; what no phase claims is `other`."""
         known = {**seconds, "other": total - sum(seconds.values())}
         for phase, spent in known.items():
             self.seconds.setdefault(phase, []).append(spent)
         self.total.append(total)
-        self.peak.append(peak)
         self.roots.append(root.hex())
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Notes the high-water mark of what is done inside, as the Linux kernel counts it."""
+        Path("/proc/self/clear_refs").write_text("5")
+        yield
+        self.peak.setdefault(name, []).append(_status("VmHWM") - self.ready)
 
 
 @dataclass(frozen=True)
@@ -124,28 +130,6 @@ class Events:
         """Nothing is open."""
 
 
-@dataclass(frozen=True)
-class Memory:
-    """This process's resident bytes, as the Linux kernel counts them: exact high-water marks."""
-
-    ready: int
-
-    @staticmethod
-    def now() -> Memory:
-        """Counts from here; what earlier work freed goes back to the system first."""
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        return Memory(_status("VmRSS"))
-
-    def begin(self) -> None:
-        """Forget the high-water mark so far."""
-        Path("/proc/self/clear_refs").write_text("5")
-
-    def peak(self) -> int:
-        """The most bytes above `ready` since `begin`."""
-        return _status("VmHWM") - self.ready
-
-
 class Prepared(Honest):
     """An honest miner whose training is over."""
 
@@ -171,30 +155,33 @@ async def _mine(case: Case, committed: Sequence[Committed], pipe: Connection) ->
     async with _open_node(case, MINER, chain, events) as node:
         clock, layout = node.clock, node.worker.state.layout
         conduct = Prepared(tuple(_random(size, seed) for seed, size in enumerate(layout.sizes)))
-        memory = Memory.now()
-        figures = Figures(memory.ready, layout.max_slice)
+        figures = Figures(_resident(), layout.max_slice)
         for window in range(1, case.windows + 1):
             await _reach(node, chain, clock.close(window))
-            memory.begin()
-            total = await _mine_window(node, chain, conduct, window)
+            total = await _mine_window(node, chain, conduct, window, figures)
             root = node.worker.state.position.root
-            figures.add(_miner_phases(events.seconds), total, memory.peak(), root)
+            figures.add(_miner_phases(events.seconds), total, root)
             node.outbox.forget_before(window)
         pipe.send(Outcome(figures, committed))
 
 
-async def _mine_window(node: Node, chain: ScriptedChain, conduct: Prepared, window: int) -> float:
+async def _mine_window(
+    node: Node, chain: ScriptedChain, conduct: Prepared, window: int, figures: Figures
+) -> float:
     """The node's own work of one window, from the closing block on; its seconds."""
     started = time.monotonic()
-    work = await make_delta(node, conduct, window)
+    with figures.step("seal"):
+        work = await make_delta(node, conduct, window)
     if work is None:
         raise RuntimeError("the miner was assigned nothing")
-    await offer(node, window, work)
+    with figures.step("upload"):
+        await offer(node, window, work)
     offered = time.monotonic()
     del work  # as `mine_window` does on return
     await _reach(node, chain, node.clock.decide(window))
     resumed = time.monotonic()
-    missing = await follow(node, window)
+    with figures.step("follow"):
+        missing = await follow(node, window)
     if missing is not None or node.worker.state.position.window != window:
         raise RuntimeError(f"window {window} was not applied: {missing}")
     return offered - started + time.monotonic() - resumed
@@ -219,26 +206,31 @@ async def _lead(case: Case, committed: Sequence[Committed], pipe: Connection) ->
         book.enrol(n for n in await chain.neurons(0) if not n.permit)
         for hotkey in book.standings:
             book[hotkey] = passed(book[hotkey], rewards, 0, score=1.0, gate=1.0, norm=0.1)
-        memory = Memory.now()
-        figures = Figures(memory.ready, state.layout.max_slice)
+        figures = Figures(_resident(), state.layout.max_slice)
         for window in range(1, case.windows + 1):
             await _reach(node, chain, node.clock.upload_by(window))
             pipe.send(DeltasWanted(window, state.position.root))
             pipe.recv()
-            memory.begin()
-            started, laps = time.monotonic(), Laps()
-            this = await _open_round(node, window)
-            laps.end("select")
-            refused = await ingest(node, this)
-            laps.end("fetch, check")
-            proposal = await propose(node, book, this)
-            total = time.monotonic() - started
-            if refused or proposal is None or len(proposal.accepted) != len(this.members):
-                raise RuntimeError(f"not everything was accepted: {refused}")
+            laps, total = await _lead_window(node, book, window, figures)
             own = {phase: events.seconds[f"proposed.{phase}"] for phase in _LEADS}
-            figures.add({**laps.seconds, **own}, total, memory.peak(), state.position.root)
+            figures.add({**laps.seconds, **own}, total, state.position.root)
             node.outbox.forget_before(window)
         pipe.send(Outcome(figures, chain.committed))
+
+
+async def _lead_window(node: Node, book: Book, window: int, figures: Figures) -> tuple[Laps, float]:
+    """The leader's work of one window, from the upload deadline on: phases, seconds in all."""
+    started, laps = time.monotonic(), Laps()
+    this = await _open_round(node, window)
+    laps.end("select")
+    with figures.step("ingest"):
+        refused = await ingest(node, this)
+    laps.end("fetch, check")
+    with figures.step("propose"):
+        proposal = await propose(node, book, this)
+    if refused or proposal is None or len(proposal.accepted) != len(this.members):
+        raise RuntimeError(f"not everything was accepted: {refused}")
+    return laps, time.monotonic() - started
 
 
 async def _open_round(node: Node, window: int) -> Round:
@@ -249,7 +241,7 @@ async def _open_round(node: Node, window: int) -> Round:
     return Round(window, {peer.hotkey: peer for peer in peers}, {}, chosen, control)
 
 
-_LEADS = ("aggregate", "encode", "apply", "journal", "publish")
+_LEADS = ("aggregate", "encode", "apply", "seal", "journal", "publish")
 
 
 @asynccontextmanager
@@ -314,6 +306,13 @@ def _fill(values: Floats, seed: int) -> None:
         random.random(out=part, dtype=np.float32)
         part -= np.float32(0.5)
         part *= np.float32(1e-4)
+
+
+def _resident() -> int:
+    """Bytes resident now, after what earlier work freed went back to the system."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return _status("VmRSS")
 
 
 def _status(field_name: str) -> int:

@@ -16,8 +16,7 @@ from boltzmann.config import (
 )
 from boltzmann.data.open import fingerprint
 from boltzmann.errors import ConfigError
-from boltzmann.node.genesis import GENESIS_LEAD_BLOCKS
-from boltzmann.protocol.clock import WindowClock
+from boltzmann.protocol.clock import COMMIT_BLOCKS, WindowClock
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.rewards import RewardConfig
 from boltzmann.protocol.scoring import GateConfig
@@ -149,7 +148,7 @@ class Plan:
             owner_hotkey=hotkeys[OWNER],
             owner_coldkey=coldkeys[OWNER],
             block_time_s=self.block_time,
-            held_at=clock.decide(0) - GENESIS_LEAD_BLOCKS,
+            held_at=clock.decide(0) - COMMIT_BLOCKS,
             tempo=2 * clock.length - 1,
             weights_rate_limit=clock.length,
             neurons=tuple(

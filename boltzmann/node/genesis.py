@@ -8,13 +8,12 @@ from boltzmann.node.follow import tip_at
 from boltzmann.node.membership import leader, peers_at
 from boltzmann.node.node import Node
 from boltzmann.node.objects import checkpoint_key, manifest_key
+from boltzmann.protocol.clock import COMMIT_BLOCKS
 from boltzmann.protocol.commitment import Commitment, Role
 from boltzmann.protocol.documents import digest
 from boltzmann.protocol.manifest import Manifest
 from boltzmann.train import checkpoint
 from boltzmann.train.model import initial_parameters
-
-GENESIS_LEAD_BLOCKS = 2  # from seeing a block to having a commitment in a later one
 
 
 async def ensure_genesis(node: Node) -> None:
@@ -27,7 +26,7 @@ async def ensure_genesis(node: Node) -> None:
         window = await _under_way(node)
         if window is None:
             # The first window whose deciding block a commitment made now can still reach.
-            soon = node.blocks.latest + GENESIS_LEAD_BLOCKS
+            soon = node.blocks.latest + COMMIT_BLOCKS
             window = node.clock.window(soon + node.clock.order_blocks - 1)
             await _publish(node, window)
         await node.blocks.until(node.clock.decide(window))

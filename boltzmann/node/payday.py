@@ -15,7 +15,11 @@ class Payday:
         self._next_block = 0
 
     async def settle(self, node: Node, book: Book) -> None:
-        """Set the weights if it is time and somebody has earned."""
+        """Set the weights if it is time and somebody has earned.
+
+        Called while the miners train: one hotkey's calls must not race each other for a nonce, and
+        the blocks before the decision belong to the manifest's.
+        """
         block = node.blocks.latest
         shares = weights(book.standings)
         if block < self._next_block or not shares:

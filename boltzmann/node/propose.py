@@ -10,7 +10,7 @@ from boltzmann.node.book import Book
 from boltzmann.node.laps import Laps
 from boltzmann.node.node import Node
 from boltzmann.node.objects import expected, manifest_key, update_key
-from boltzmann.node.round import Received, Round, reopen
+from boltzmann.node.round import Floats, Received, Round, blocks
 from boltzmann.protocol.aggregate import Mean
 from boltzmann.protocol.commitment import Commitment, Role
 from boltzmann.protocol.documents import digest
@@ -64,26 +64,34 @@ async def propose(node: Node, book: Book, this: Round) -> Proposal | None:
 def _build(
     node: Node, this: Round, entries: dict[str, Received], limit: float, laps: Laps
 ) -> Proposal:
-    """Aggregate what was received, one delta in memory at a time, and apply the result."""
-    mean = Mean(this.chosen.size, limit)
-    for hotkey, received in entries.items():
-        opened = reopen(node, received.path, received.known)
-        if isinstance(opened, Rejection):
-            raise BoltzmannError(f"{received.path} changed on disk after it was checked: {opened}")
-        mean.add(hotkey, opened.values)
-    laps.end("aggregate")
+    """Aggregate what was received and apply the result.
+
+    Holds one and a half slices of float32 at most: each array is let go before the next is made.
+    """
     state, codec = node.worker.state, node.run.exchange.codec
     before = state.position
-    known = expected(node.run, Kind.UPDATE, node.hotkey, this.window, before.root, this.chosen)
-    body = codec.encode(mean.result())
-    sealed = seal(known, 0, body, node.keys.sign)
+    mean = _aggregate(this.chosen.size, entries, limit)
+    laps.end("aggregate")
+    body = codec.encode(mean)
+    del mean
     laps.end("encode")
-    state.apply(this.chosen, codec.decode(body), digest(body), this.window)
-    accepted = tuple(Accepted(hotkey, r.sha256) for hotkey, r in entries.items())
-    manifest = _manifest(node, this.window, before, accepted, limit, body)
-    state.confirm(digest(manifest))
+    update = digest(body)
+    state.apply(this.chosen, codec.decode(body), update, this.window)
     laps.end("apply")
+    known = expected(node.run, Kind.UPDATE, node.hotkey, this.window, before.root, this.chosen)
+    sealed = seal(known, 0, body, node.keys.sign)
+    accepted = tuple(Accepted(hotkey, r.sha256) for hotkey, r in entries.items())
+    manifest = _manifest(node, this.window, before, accepted, limit, update, len(body))
+    state.confirm(digest(manifest))
+    laps.end("seal")
     return Proposal(sealed, manifest, tuple(entries))
+
+
+def _aggregate(size: int, entries: dict[str, Received], limit: float) -> Floats:
+    mean = Mean(size, limit)
+    for hotkey, received in entries.items():
+        mean.add_blocks(hotkey, received.norm, blocks(received))
+    return mean.result()
 
 
 def _manifest(
@@ -92,7 +100,8 @@ def _manifest(
     before: Position,
     accepted: tuple[Accepted, ...],
     limit: float,
-    body: bytes,
+    update: str,
+    update_bytes: int,
 ) -> bytes:
     return Manifest(
         run=node.run.run.id,
@@ -101,8 +110,8 @@ def _manifest(
         parent_window=before.window,
         accepted=accepted,
         norm_limit=limit,
-        update=digest(body),
-        update_bytes=len(body),
+        update=update,
+        update_bytes=update_bytes,
         root=node.worker.state.position.root.hex(),
     ).seal(node.hotkey, node.keys.sign)
 

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import mmap
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from boltzmann.errors import BoltzmannError
 from boltzmann.node.membership import Peer, miners, peers_at
 from boltzmann.node.node import Node
 from boltzmann.node.objects import delta_key, expected
+from boltzmann.protocol.aggregate import BLOCK, norm_of_blocks
 from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.slices import Slice, select
-from boltzmann.protocol.wire import Expected, Kind, Opened, open_object
+from boltzmann.protocol.wire import Expected, Kind, Opened, check_object, open_object
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Received:
-    """A delta that arrived in time and opened; its bytes lie at `path`."""
+    """A delta that arrived in time and is well formed; its bytes lie at `path`.
+
+    `sha256` is of the whole object, `norm` of its values.
+    """
 
     path: Path
     known: Expected
     sha256: str
     tokens: int
+    norm: float
 
 
 @dataclass
@@ -110,18 +118,48 @@ async def _ingest_one(node: Node, this: Round, peer: Peer, folder: Path) -> Rece
         )
         if refusal is not None:
             return refusal
-    # One at a time: opening decodes a whole slice.
-    opened = await node.worker.run(lambda: reopen(node, path, known))
-    if isinstance(opened, Rejection):
-        return opened
-    return Received(path, known, opened.sha256, opened.header.tokens)
+    # One at a time: a mapped file is resident as a whole.
+    return await node.worker.run(lambda: _check(node, path, known))
+
+
+def _check(node: Node, path: Path, known: Expected) -> Received | Rejection:
+    with _mapped(path) as view:
+        checked = check_object(view, known, node.verify)
+        if isinstance(checked, Rejection):
+            return checked
+        norm = norm_of_blocks(known.codec.pieces(view[known.body_start :], BLOCK))
+        return Received(path, known, checked.sha256, checked.header.tokens, norm)
 
 
 def reopen(node: Node, path: Path, known: Expected) -> Opened | Rejection:
     """Open an ingested object from disk."""
+    with _mapped(path) as view:
+        return open_object(view, known, node.verify)
+
+
+def blocks(received: Received) -> Iterator[Floats]:
+    """The values of an ingested delta, BLOCK at a time, so that it is never in memory as a whole.
+
+    Raises: BoltzmannError at the end if they are not what was checked.
+    """
+    known, digest = received.known, hashlib.sha256()
+    with received.path.open("rb") as file:
+        digest.update(file.read(known.body_start))
+        for _ in range(0, known.values, BLOCK):
+            data = file.read(BLOCK * known.codec.width)
+            digest.update(data)
+            yield known.codec.decode(data)
+    if digest.hexdigest() != received.sha256:
+        raise BoltzmannError(
+            f"{received.path} changed after it was checked: let no other program write there"
+        )
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[memoryview]:
     with (
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
         memoryview(data) as view,
     ):
-        return open_object(view, known, node.verify)
+        yield view

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
-
 from boltzmann.node.audit import audit_until, plan, refuse, report
 from boltzmann.node.book import Book
 from boltzmann.node.follow import join_window
 from boltzmann.node.genesis import ensure_genesis
 from boltzmann.node.keepsake import keep_state
+from boltzmann.node.laps import Laps
 from boltzmann.node.membership import leader, peers_at
 from boltzmann.node.node import Node
 from boltzmann.node.payday import Payday
-from boltzmann.node.propose import propose
+from boltzmann.node.propose import Proposal, propose
 from boltzmann.node.round import Round, ingest, open_round
 
 
@@ -34,28 +33,24 @@ async def validate(node: Node) -> None:
 
 async def validate_window(node: Node, book: Book, window: int) -> Round:
     """Read the window's deltas, audit the newcomers, and lead if it is this node's turn."""
-    clock, seconds, started = node.clock, dict[str, float](), time.monotonic()
+    clock, laps = node.clock, Laps()
     this = await open_round(node, window)
     # Not the members only: who got no pages this time keeps its standing.
     registered = await node.chain.neurons(clock.open(window))
     book.enrol(neuron for neuron in registered if neuron.hotkey in this.pages)
     await node.blocks.until(clock.upload_by(window))
-    seconds["wait"] = time.monotonic() - started
-    started = time.monotonic()
+    laps.end("wait")
     for hotkey, why in (await ingest(node, this)).items():
         refuse(node, book, this, hotkey, why)
-    seconds["ingest"] = time.monotonic() - started
-    started = time.monotonic()
+    laps.end("ingest")
     plan(node, book, this)
     await audit_until(node, book, this, clock.decide(window) - 1, newcomers=True)
-    seconds["audit"] = time.monotonic() - started
-    started = time.monotonic()
-    accepted: tuple[str, ...] = ()
+    laps.end("audit")
+    proposal: Proposal | None = None
     first = leader(await peers_at(node.chain, node.run.run.id, clock.close(window)))
     if first is not None and first.hotkey == node.hotkey:
         proposal = await propose(node, book, this)
-        accepted = proposal.accepted if proposal else ()
-        seconds["propose"] = time.monotonic() - started
+        laps.end("propose")
     book.save()
     node.telemetry.event(
         "window",
@@ -63,9 +58,9 @@ async def validate_window(node: Node, book: Book, window: int) -> Round:
         root=node.worker.state.position.root.hex(),
         loss=None,
         tokens=0,
-        seconds=seconds,
-        bytes_up=0,
-        bytes_down=sum(r.known.object_bytes for r in this.received.values()),
-        accepted=list(accepted),
+        seconds=laps.seconds,
+        bytes_up=len(proposal.update) + len(proposal.manifest) if proposal else 0,
+        bytes_down=sum(received.known.object_bytes for received in this.received.values()),
+        accepted=list(proposal.accepted) if proposal else [],
     )
     return this

@@ -7,30 +7,37 @@ order in which a library reduces is its own affair.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-_BLOCK = 1 << 16  # part of the rule: leaves of one reduction tree
+BLOCK = 1 << 16  # part of the rule: leaves of one reduction tree
 
 
 def norm(values: Floats) -> float:
-    """The Euclidean norm of `[n] float32`, in float64.
+    """The Euclidean norm of `[n] float32`, in float64; see `norm_of_blocks`."""
+    return norm_of_blocks(_blocks(values))
 
-    Blocks of 65,536 squares (exact in float64) are halved by adding the upper half to the lower
-    until one is left, zero-padded to a power of two; the blocks' sums are added in order.
+
+def norm_of_blocks(blocks: Iterable[Floats]) -> float:
+    """The Euclidean norm, in float64, of a vector that comes in blocks of BLOCK values.
+
+    A block's squares (exact in float64) are halved by adding the upper half to the lower until one
+    is left, zero-padded to a power of two; the blocks' sums are added in order. Only the last block
+    may be shorter.
     """
     total = 0.0
-    for start in range(0, len(values), _BLOCK):
-        block = values[start : start + _BLOCK].astype(np.float64)
-        tree = np.zeros(1 << (len(block) - 1).bit_length(), np.float64)
-        np.multiply(block, block, out=tree[: len(block)])
-        while len(tree) > 1:
-            half = len(tree) // 2
-            tree = tree[:half] + tree[half:]
+    tree = np.empty(BLOCK, np.float64)
+    for block in blocks:
+        width = 1 << (len(block) - 1).bit_length()
+        np.multiply(block, block, out=tree[: len(block)], dtype=np.float64)
+        tree[len(block) : width] = 0.0
+        while width > 1:
+            width //= 2
+            tree[:width] += tree[width : 2 * width]
         total += float(tree[0])
     return float(np.sqrt(np.float64(total)))
 
@@ -54,14 +61,20 @@ class Mean:
 
     def add(self, hotkey: str, values: Floats) -> None:
         """Add one delta `[size] float32`, scaled down to the norm limit. Clobbers nothing."""
-        if hotkey <= self._last:
-            raise ValueError(f"hotkey {hotkey} comes after {self._last}: add in increasing order")
         if values.shape != self._sum.shape:
             raise ValueError(f"a delta of shape {values.shape} in a mean of {self._sum.shape}")
-        factor = scale_to(norm(values), self._limit)
-        for start in range(0, len(values), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            self._sum[part] += values[part] * factor
+        self.add_blocks(hotkey, norm(values), _blocks(values))
+
+    def add_blocks(self, hotkey: str, length: float, blocks: Iterable[Floats]) -> None:
+        """As `add`, for a delta of norm `length` that is not in memory as a whole."""
+        if hotkey <= self._last:
+            raise ValueError(f"hotkey {hotkey} comes after {self._last}: add in increasing order")
+        factor, end = scale_to(length, self._limit), 0
+        for block in blocks:
+            start, end = end, end + len(block)
+            self._sum[start:end] += block * factor
+        if end != len(self._sum):
+            raise ValueError(f"a delta of {end} values in a mean of {len(self._sum)}")
         self._last = hotkey
         self._count += 1
 
@@ -82,3 +95,8 @@ def aggregate(deltas: Mapping[str, Floats], norm_limit: float) -> Floats:
     for hotkey in sorted(deltas):
         mean.add(hotkey, deltas[hotkey])
     return mean.result()
+
+
+def _blocks(values: Floats) -> Iterator[Floats]:
+    for start in range(0, len(values), BLOCK):
+        yield values[start : start + BLOCK]

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+COMMIT_BLOCKS = 2  # from seeing a block to having a commitment in a later one
+
 
 @dataclass(frozen=True)
 class WindowClock:

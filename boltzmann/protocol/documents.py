@@ -64,7 +64,7 @@ def open_document(
     return body
 
 
-def digest(data: bytes) -> str:
+def digest(data: bytes | bytearray) -> str:
     """The sha256 of an object's bytes, in hexadecimal: its name in manifests and commitments."""
     return hashlib.sha256(data).hexdigest()
 

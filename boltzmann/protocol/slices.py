@@ -19,6 +19,8 @@ from boltzmann.protocol.seeds import derive, stream
 
 Floats = NDArray[np.float32]
 
+_PIECE = 1 << 16  # coordinates copied at a time: the copy stays in the processor's cache
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -119,9 +121,10 @@ class Slice:
         if tuple(len(flat) for flat in tensors) != self.layout.sizes:
             raise ValueError("the tensors' sizes are not the layout's")
         out = np.empty(self.size, np.float32)
+        per_piece = max(1, _PIECE // self.layout.chunk_size)
         for tensor, flat in enumerate(tensors):
             start = self.bounds[tensor]
-            for chunks in self.pieces(tensor, len(self.chosen[tensor])):
+            for chunks in self.pieces(tensor, per_piece):
                 rows = self.rows(flat, tensor, chunks)
                 out[start : start + rows.size] = rows.reshape(-1)
                 start += rows.size

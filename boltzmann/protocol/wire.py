@@ -37,6 +37,7 @@ _DOMAIN = b"boltzmann object\x00"
 _PREAMBLE = struct.Struct(">4sBBH")
 _NUMBERS = struct.Struct(">Q32s32sQQB")
 _LARGEST = float(np.finfo(np.float32).max)
+_PIECE = 1 << 16  # values checked at a time: they stay in the processor's cache
 
 
 class Kind(IntEnum):
@@ -75,10 +76,23 @@ class Expected:
     limit: float
 
     @property
+    def body_start(self) -> int:
+        """The bytes before the body."""
+        header = 2 + len(self.run) + len(self.hotkey) + _NUMBERS.size
+        return _PREAMBLE.size + header + SIGNATURE_BYTES
+
+    @property
     def object_bytes(self) -> int:
         """The exact size of the whole object."""
-        header = 2 + len(self.run) + len(self.hotkey) + _NUMBERS.size
-        return _PREAMBLE.size + header + SIGNATURE_BYTES + self.values * self.codec.width
+        return self.body_start + self.values * self.codec.width
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An object that may be used: its header, and the sha256 of all its bytes."""
+
+    header: Header
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +104,7 @@ class Opened:
     sha256: str
 
 
-def seal(expected: Expected, tokens: int, body: bytes, sign: Sign) -> bytes:
+def seal(expected: Expected, tokens: int, body: bytes | bytearray, sign: Sign) -> bytes:
     """The object's bytes. Raises: ValueError if the body has not the expected length."""
     if len(body) != expected.values * expected.codec.width:
         raise ValueError(
@@ -113,7 +127,21 @@ def seal(expected: Expected, tokens: int, body: bytes, sign: Sign) -> bytes:
 def open_object(
     blob: bytes | memoryview, expected: Expected, verify: VerifySignature
 ) -> Opened | Rejection:
-    """The object's values, or why it is refused. Cheap checks come first, arithmetic last."""
+    """The object's values, or why it is refused."""
+    checked = check_object(blob, expected, verify)
+    if isinstance(checked, Rejection):
+        return checked
+    values = expected.codec.decode(memoryview(blob)[expected.body_start :])
+    return Opened(checked.header, values, checked.sha256)
+
+
+def check_object(
+    blob: bytes | memoryview, expected: Expected, verify: VerifySignature
+) -> Checked | Rejection:
+    """Every check of an object, without holding its values; else why it is refused.
+
+    Cheap checks come first, arithmetic last.
+    """
     view = memoryview(blob)
     if len(view) != expected.object_bytes:
         return Rejection(Reason.WRONG_SIZE, f"{len(view)} bytes, not {expected.object_bytes}")
@@ -131,18 +159,18 @@ def open_object(
     signature = bytes(view[body_start - SIGNATURE_BYTES : body_start])
     if not verify(header.hotkey, _DOMAIN + signed, signature):
         return Rejection(Reason.BAD_SIGNATURE)
-    values = header.codec.decode(body)
-    wrong = check_values(values, expected.limit)
-    if wrong is not None:
-        return wrong
-    return Opened(header, values, hashlib.sha256(view).hexdigest())
+    for values in header.codec.pieces(body, _PIECE):
+        wrong = check_values(values, expected.limit)
+        if wrong is not None:
+            return wrong
+    return Checked(header, hashlib.sha256(view).hexdigest())
 
 
 def check_values(values: Floats, limit: float) -> Rejection | None:
     """None if all values are finite and within ±limit, whatever the limit."""
     limit = min(limit, _LARGEST)
-    # A NaN makes both comparisons false, so one pass finds it as well.
-    if bool(np.all((values >= -limit) & (values <= limit))):
+    # Extremes need no temporary arrays; a NaN among the values is both of them.
+    if bool(values.min(initial=0.0) >= -limit and values.max(initial=0.0) <= limit):
         return None
     if not bool(np.all(np.isfinite(values))):
         return Rejection(Reason.NOT_FINITE)

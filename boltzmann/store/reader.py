@@ -12,7 +12,7 @@ from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.store.address import BucketAddress, checked_key, parse_address
 from boltzmann.store.bounded_http import NETWORK_ERRORS, Body, Deadline, Fetcher, refusal
 
-PIECE = 1 << 20  # bytes per read of a download
+PIECE = 1 << 18  # bytes per read of a download, of which many run at once
 
 
 class PublicReader:

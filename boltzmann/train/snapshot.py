@@ -1,4 +1,7 @@
-"""A node's own copy of its state on disk: written aside, then renamed: whole or not there."""
+"""A node's own copy of its state on disk: written aside, then renamed: whole or not there.
+
+Arrays are bare values: a file format's header would be one more thing that a flipped bit changes.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ def save(state: ModelState, folder: Path) -> None:
     fresh.mkdir(parents=True)
     arrays = _arrays(state)
     for name, array in arrays.items():
-        np.save(fresh / f"{name}.npy", array, allow_pickle=False)
+        array.tofile(fresh / name)
     at = state.position
     meta = {
         "head": at.head,
@@ -57,8 +60,9 @@ def load(state: ModelState, folder: Path) -> bool:
         )
         for name, own in _arrays(state).items():
             # Mapped, so that no second copy of the state is ever in memory.
-            stored = np.lib.format.open_memmap(source / f"{name}.npy", mode="r")
-            _check(name, stored, own, meta["sha256"][name])
+            stored = np.memmap(source / name, own.dtype, "r")
+            if stored.shape != own.shape or _sha256(stored) != meta["sha256"][name]:
+                raise ValueError(f"{name} has not the size and sha256 that meta.json names")
             _fill(state, name, stored)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptState(
@@ -93,14 +97,6 @@ def _digest(value: object) -> str:
 def _arrays(state: ModelState) -> dict[str, NDArray[np.generic]]:
     counts = np.concatenate(state.counts)
     return {"theta": state.theta, "m": state.m, "v": state.v, "counts": counts}
-
-
-def _check(name: str, stored: NDArray[np.generic], own: NDArray[np.generic], sha256: str) -> None:
-    # The digest is of the values' bytes; what they mean is up to the header.
-    if (stored.dtype, stored.shape) != (own.dtype, own.shape):
-        raise ValueError(f"{name}.npy does not hold {own.dtype} of shape {own.shape}")
-    if _sha256(stored) != sha256:
-        raise ValueError(f"{name}.npy has not the sha256 that meta.json names")
 
 
 def _fill(state: ModelState, name: str, array: NDArray[np.generic]) -> None:

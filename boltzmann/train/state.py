@@ -22,7 +22,7 @@ from boltzmann.protocol.slices import Layout, Slice
 
 Floats = NDArray[np.float32]
 
-_PIECE = 1 << 18  # coordinates handled at a time: bounds the temporaries to a few MB
+_PIECE = 1 << 16  # coordinates handled at a time: their copies stay in the cache
 
 
 @dataclass(frozen=True)

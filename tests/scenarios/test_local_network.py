@@ -66,6 +66,8 @@ def _guest(folder: Path, network: subprocess.Popen[str]) -> subprocess.Completed
     home = folder.parent / "guest"
     home.mkdir()
     shutil.copy(folder / "guest.env", home / ".env")
+    with (home / ".env").open("a") as env:
+        env.write("USE_WANDB=1\nWANDB_MODE=offline\n")
     environment = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
     miner = subprocess.Popen(
         [sys.executable, str(ROOT / "miner.py"), "--netuid", "220"],
@@ -139,6 +141,7 @@ def test_a_guest_joins_from_dotenv_alone(finished: Finished) -> None:
     followed = roots(finished.folder, "guest")
     assert followed.items() <= roots(finished.folder, "miner0").items()
     assert {1, 2} <= set(followed)  # it caught up with what came before it
+    assert list((finished.folder / "nodes" / "guest").rglob("run-*.wandb")), "no W&B run offline"
 
 
 def test_interrupt_leaves_no_process_and_no_broken_file(tmp_path: Path, finished: Finished) -> None:

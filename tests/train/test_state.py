@@ -117,7 +117,7 @@ def test_any_bit_of_an_update_changes_the_root(bit: int) -> None:
         assert flipped != agreed.apply_to(honest)
 
 
-@given(bit=st.integers(0, 8 * 4 * 59 - 1))
+@given(bit=st.integers(0, 8 * 4 * 55 - 1))
 def test_any_bit_of_the_checkpoint_changes_the_root(bit: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         state = new_state(Path(folder), SHAPES)
@@ -221,9 +221,9 @@ def test_an_update_without_a_manifest_yet_has_no_head(tmp_path: Path) -> None:
     taken = update(state.layout, 1)
     state.apply(taken.chosen, taken.values.copy(), taken.sha256, 1)
     assert state.position.head == ""
-    assert state.heads == ("genesis",)
+    assert list(state.heads) == ["genesis"]
     state.confirm("named")
-    assert state.heads == ("named", "genesis")
+    assert list(state.heads) == ["named", "genesis"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the tests of training share: a tiny model, a state over it, updates, and pictures of both."""
+"""What the tests of training share: a tiny model, a state, updates, and pictures of a state."""
 
 from __future__ import annotations
 

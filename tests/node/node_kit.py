@@ -1,0 +1,324 @@
+"""What the tests of nodes share: real nodes on a tiny run, and a chain whose blocks come on call.
+
+Only the other side of a seam is made up here: the chain's script, and where events go. Keys are
+sr25519, the store is S3 over http, model, state and data are the real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import boto3
+import torch
+from bittensor.sp_core import Keypair
+
+from boltzmann.chain.keys import verify
+from boltzmann.config import DataConfig, ExchangeConfig, Identity, ModelConfig, RunConfig
+from boltzmann.data.bundled import BundledPages
+from boltzmann.data.prefetch import Prefetch
+from boltzmann.data.tokenizer import ByteTokenizer
+from boltzmann.errors import ChainUnavailable
+from boltzmann.node.blocks import Blocks
+from boltzmann.node.node import Node
+from boltzmann.node.outbox import Outbox
+from boltzmann.node.worker import Worker
+from boltzmann.ports import Store
+from boltzmann.protocol.chainview import Head, Neuron, SubnetRules
+from boltzmann.protocol.clock import WindowClock
+from boltzmann.protocol.commitment import Commitment, Role
+from boltzmann.protocol.outer import OuterConfig
+from boltzmann.protocol.rewards import RewardConfig
+from boltzmann.protocol.scoring import GateConfig
+from boltzmann.store.s3 import S3Store
+from boltzmann.train.model import parameter_shapes
+from boltzmann.train.state import ModelState
+
+RUN = "run-1"
+NETUID = 220
+OWNER = "owner"
+DEADLINE_S = 20.0  # a test that waits longer has found a hang
+
+CONFIG = RunConfig(
+    run=Identity(RUN, NETUID, bytes(range(32)).hex()),
+    windows=WindowClock(train_blocks=2, exchange_blocks=6, upload_blocks=1, order_blocks=1),
+    data=DataConfig(
+        source="bundled",
+        revision="the bundled text is opened without a check here",
+        rows_per_page=1,
+        sequence_length=64,
+        pages_per_member=2,
+        members_max=8,
+        control_pages=2,
+    ),
+    model=ModelConfig(
+        vocab_size=259,
+        hidden_size=8,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+    ),
+    exchange=ExchangeConfig(chunk_size=16, slice_ratio=2, history=3, epoch_windows=2),
+    outer=OuterConfig(
+        schedule=((0, 0.01), (4, 0.02)), beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.0
+    ),
+    gate=GateConfig(gate_min=0.995, tensor_min=0.98, norm_min=0.9, norm_max=1.1),
+    rewards=RewardConfig(moving_alpha=0.5, audit_rate=1.0, trust_windows=3),
+)
+CLOCK = CONFIG.windows
+_BUCKETS = itertools.count()
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A development sr25519 key, as `boltzmann.ports.Keys`."""
+
+    name: str
+
+    @property
+    def hotkey(self) -> str:
+        return str(self._pair.ss58_address)
+
+    def sign(self, message: bytes) -> bytes:
+        return bytes(self._pair.sign(message))
+
+    @property
+    def _pair(self) -> Any:
+        return Keypair.create_from_uri(f"//{self.name}")
+
+
+@dataclass
+class Record:
+    """Telemetry that keeps what it is told."""
+
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    _told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def event(self, name: str, **fields: object) -> None:
+        self.events.append((name, fields))
+        self._told.set()
+
+    def close(self) -> None:
+        pass
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        return [fields for event, fields in self.events if event == name]
+
+    async def seen(self, name: str, **wanted: object) -> dict[str, Any]:
+        """The first event of this name with these fields, waited for."""
+
+        async def wait() -> dict[str, Any]:
+            while True:
+                self._told.clear()
+                for fields in self.of(name):
+                    if wanted.items() <= fields.items():
+                        return fields
+                await self._told.wait()
+
+        return await asyncio.wait_for(wait(), DEADLINE_S)
+
+
+@dataclass
+class Script:
+    """The chain's course: blocks come when `advance` says so, records are kept by block."""
+
+    neurons: list[Neuron] = field(default_factory=list)
+    records: list[tuple[int, str, tuple[bytes, ...]]] = field(default_factory=list)
+    weights: list[tuple[str, Mapping[int, float]]] = field(default_factory=list)
+    height: int = 0
+    ended: Exception | None = None
+    _moved: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def hash(self, number: int) -> bytes:
+        return hashlib.sha256(f"block {number}".encode()).digest()
+
+    def register(self, name: str, *, stake: float = 0.0, at: int = 0) -> str:
+        """Seat a hotkey; with stake it may validate."""
+        hotkey = Keys(name).hotkey
+        self.neurons.append(Neuron(len(self.neurons), hotkey, stake, stake > 0, at, 0))
+        return hotkey
+
+    def commit(self, hotkey: str, record: Commitment, block: int) -> None:
+        self.records.append((block, hotkey, record.encode()))
+
+    async def advance(self, height: int) -> None:
+        """Finalize the blocks up to `height`."""
+        assert height >= self.height, "a chain does not go back"
+        async with self._moved:
+            self.height = height
+            self._moved.notify_all()
+
+    async def end(self, error: Exception) -> None:
+        """End every stream of heads with `error`."""
+        async with self._moved:
+            self.ended = error
+            self._moved.notify_all()
+
+    async def beyond(self, height: int) -> None:
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.height > height or self.ended is not None)
+
+
+@dataclass
+class ScriptedChain:
+    """One hotkey's `boltzmann.ports.Chain` on a script. `reads`: blocks whose members it read."""
+
+    script: Script
+    hotkey: str
+    reads: set[int] = field(default_factory=set)
+    _read: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def has_read(self, block: int) -> None:
+        """Wait until this node has looked at the members of `block`."""
+        while block not in self.reads:
+            self._read.clear()
+            await asyncio.wait_for(self._read.wait(), DEADLINE_S)
+
+    async def head(self) -> Head:
+        return Head(self.script.height, self.script.hash(self.script.height))
+
+    async def heads(self) -> AsyncIterator[Head]:
+        at = self.script.height - 1
+        while self.script.ended is None:
+            for number in range(at + 1, self.script.height + 1):
+                yield Head(number, self.script.hash(number))
+                at = number
+            await self.script.beyond(at)
+        raise self.script.ended
+
+    async def block_hash(self, number: int) -> bytes:
+        if number > self.script.height:
+            raise ChainUnavailable(f"block {number} is not there yet")
+        return self.script.hash(number)
+
+    async def block_time(self) -> float:
+        return 1.0
+
+    async def neurons(self, block: int) -> tuple[Neuron, ...]:
+        return tuple(self.script.neurons)
+
+    async def rules(self, block: int) -> SubnetRules:
+        return SubnetRules(Keys(OWNER).hotkey, 10, 4, 0, 1, 1.0, False)
+
+    async def commitments(self, block: int) -> Mapping[str, tuple[bytes, ...]]:
+        self.reads.add(block)
+        self._read.set()
+        newest = [(at, who, what) for at, who, what in self.script.records if at <= block]
+        return {who: what for _, who, what in sorted(newest, key=lambda record: record[0])}
+
+    async def weights(self, block: int) -> Mapping[int, Mapping[int, int]]:
+        return {}
+
+    async def commit(self, fields: Sequence[bytes]) -> int:
+        self.script.records.append((self.script.height + 1, self.hotkey, tuple(fields)))
+        return self.script.height + 1
+
+    async def set_weights(self, weights: Mapping[int, float], version_key: int) -> int:
+        self.script.weights.append((self.hotkey, dict(weights)))
+        return self.script.height + 1
+
+    async def close(self) -> None:
+        pass
+
+
+def store_of(url: str, name: str) -> S3Store:
+    """The store of a new bucket, whatever other tests called theirs."""
+    store = S3Store(url, f"{name}-{next(_BUCKETS)}", "key", "secret")
+    store.ensure_bucket()
+    return store
+
+
+@cache
+def _client(url: str) -> Any:
+    names = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+    return boto3.client("s3", endpoint_url=url, region_name="us-east-1", **names)
+
+
+class Bucket:
+    """A new bucket of somebody who only publishes; all of them share one client of boto3."""
+
+    def __init__(self, url: str, name: str) -> None:
+        self._client, self._name = _client(url), f"{name}-{next(_BUCKETS)}"
+        self._client.create_bucket(Bucket=self._name)
+        self.address = f"{url}/{self._name}"
+
+    def put(self, key: str, body: bytes) -> None:
+        self._client.put_object(Bucket=self._name, Key=key, Body=body)
+
+
+@cache
+def reading_store(url: str) -> S3Store:
+    """The store of a bucket for nodes that write nothing; a client of boto3 takes .2 s to make."""
+    return store_of(url, "reader")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A node of the tests and where its events and chain calls can be seen."""
+
+    node: Node
+    told: Record
+    chain: ScriptedChain
+
+    @property
+    def state(self) -> ModelState:
+        return self.node.worker.state
+
+
+@cache
+def _bundled(rows_per_page: int) -> BundledPages:
+    return BundledPages(rows_per_page)
+
+
+def new_state(folder: Path, config: RunConfig = CONFIG) -> ModelState:
+    shapes = parameter_shapes(config.model)
+    return ModelState(
+        config.layout(shapes), shapes, config.outer, folder / "undo", config.exchange.history
+    )
+
+
+@asynccontextmanager
+async def running(
+    script: Script, name: str, store: Store, folder: Path, config: RunConfig = CONFIG
+) -> AsyncIterator[Running]:
+    """A node of hotkey `name`, with its thread and its watch of the blocks."""
+    keys, told = Keys(name), Record()
+    chain = ScriptedChain(script, keys.hotkey)
+    pages = _bundled(config.data.rows_per_page)
+    blocks = Blocks(chain, told)
+    await blocks.start()
+    state = new_state(folder, config)
+    load = partial(Prefetch, pages, ByteTokenizer(), config.data.sequence_length)
+    worker = Worker(config, state, load, torch.device("cpu"))
+    node = Node(
+        run=config,
+        keys=keys,
+        verify=verify,
+        chain=chain,
+        blocks=blocks,
+        store=store,
+        schedule=config.schedule(pages.count),
+        worker=worker,
+        outbox=Outbox(folder / "outbox"),
+        telemetry=told,
+        folder=folder,
+        fetch_seconds=5.0,
+    )
+    try:
+        yield Running(node, told, chain)
+    finally:
+        await blocks.close()
+        worker.close()
+
+
+def announce(script: Script, name: str, role: Role, address: str, block: int = 0) -> None:
+    """A hotkey's record without a manifest."""
+    script.commit(Keys(name).hotkey, Commitment(role, RUN, address), block)

@@ -1,0 +1,261 @@
+"""Audits of a tiny real round: honest work passes, each cheat fails with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from node_kit import (
+    CLOCK,
+    CONFIG,
+    RUN,
+    Bucket,
+    Keys,
+    Running,
+    Script,
+    announce,
+    reading_store,
+    running,
+)
+from numpy.typing import NDArray
+from scripted_leader import Leader
+
+from boltzmann.node.audit import audit_until, plan, refuse, report
+from boltzmann.node.book import Book
+from boltzmann.node.follow import follow
+from boltzmann.node.objects import delta_key, expected
+from boltzmann.node.round import Round, ingest, open_round
+from boltzmann.protocol.commitment import Role
+from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.protocol.rewards import Standing
+from boltzmann.protocol.wire import Kind, seal
+
+Floats = NDArray[np.float32]
+MINERS = ("anna", "bert", "carl", "dora")
+
+
+@dataclass
+class Scene:
+    """A validator at the closing of window 1, and its members, whose uploads the test makes."""
+
+    script: Script
+    leader: Leader
+    validator: Running
+    buckets: dict[str, Bucket]
+    book: Book
+    this: Round
+
+    async def work(self, *names: str) -> tuple[Floats, int]:
+        """The slice's values and token count of the honest work on these members' pages."""
+        pages = [page for name in names for page in self.this.pages[Keys(name).hotkey]]
+        delta = await self.validator.node.worker.delta(pages)
+        return self.this.chosen.gather(delta.tensors), delta.tokens
+
+    def upload(self, name: str, values: Floats, tokens: int, *, signer: str = "") -> None:
+        keys, root = Keys(name), self.validator.state.position.root
+        known = expected(CONFIG, Kind.DELTA, keys.hotkey, 1, root, self.this.chosen)
+        body = CONFIG.exchange.codec.encode(values)
+        sealed = seal(known, tokens, body, Keys(signer or name).sign)
+        self.buckets[name].put(delta_key(RUN, 1), sealed)
+
+    async def judge(self) -> dict[str, str]:
+        """Ingest and audit everything; each member's reason of refusal, "" if it passed."""
+        node = self.validator.node
+        for hotkey, why in (await ingest(node, self.this)).items():
+            refuse(node, self.book, self.this, hotkey, why)
+        plan(node, self.book, self.this)
+        await audit_until(node, self.book, self.this, CLOCK.decide(1), newcomers=False)
+        refused = {e["hotkey"]: e["reason"] for e in self.validator.told.of("rejected")}
+        return {name: refused.get(Keys(name).hotkey, "") for name in self.buckets}
+
+    def standing(self, name: str) -> Standing:
+        return self.book[Keys(name).hotkey]
+
+
+@asynccontextmanager
+async def scene(s3: str, folder: Path) -> AsyncIterator[Scene]:
+    script = Script()
+    script.register("leader", stake=10.0)
+    leader = Leader(script, "leader", Bucket(s3, "leader"), folder / "leader")
+    leader.publish(leader.genesis())
+    buckets = {name: Bucket(s3, name) for name in MINERS}
+    for name, bucket in buckets.items():
+        script.register(name)
+        announce(script, name, Role.MINER, bucket.address)
+    await script.advance(CLOCK.upload_by(1))
+    async with AsyncExitStack() as stack:
+        node = await stack.enter_async_context(
+            running(script, "leader", reading_store(s3), folder / "validator")
+        )
+        assert await follow(node.node, 0) is None
+        book = Book(folder / "standings.json")
+        book.enrol(script.neurons)
+        yield Scene(script, leader, node, buckets, book, await open_round(node.node, 1))
+
+
+async def test_honest_work_passes_and_a_copy_of_it_does_not(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        honest, tokens = await at.work("anna")
+        at.upload("anna", honest, tokens)
+        at.upload("bert", honest, tokens)  # what anna did, under bert's own signature
+        at.upload("carl", *(await at.work("carl")))
+        assert await at.judge() == {"anna": "", "bert": "gate", "carl": "", "dora": "absent"}
+        for name in ("anna", "carl"):
+            standing = at.standing(name)
+            assert standing.gate >= 0.999  # after the codec's rounding
+            assert standing.moving == pytest.approx(0.5 * standing.score)
+            assert (standing.passed_at, standing.failed_at) == (1, -1)
+            assert standing.norm == pytest.approx(
+                np.linalg.norm((await at.work(name))[0]), rel=0.01
+            )
+        assert at.standing("bert").gate < 0.9
+        assert at.standing("bert").failed_at == 1
+        assert at.standing("dora").failed_at == -1
+        assert len(at.this.losses) == 3
+
+
+async def test_each_cheat_fails_with_its_own_reason(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        anna, tokens = await at.work("anna")
+        at.upload("anna", -anna, tokens)
+        bert, tokens = await at.work("bert")
+        at.upload("bert", bert * np.float32(1.5), tokens)
+        carl, tokens = await at.work("carl")
+        at.upload("carl", carl, tokens + 1)
+        dora, tokens = await at.work("dora")
+        smallest = int(np.argmin([np.linalg.norm(dora[i:j]) for i, j in tensors(at)]))
+        start, end = tensors(at)[smallest]
+        dora[start:end] *= -1  # the whole's cosine hardly sees it
+        at.upload("dora", dora, tokens)
+        assert await at.judge() == {
+            "anna": "gate",
+            "bert": "norm",
+            "carl": "bad_tokens",
+            "dora": "tensor",
+        }
+        assert at.standing("anna").score == pytest.approx(-1.0, abs=1e-3)
+        for name in MINERS:
+            assert at.standing(name).passed_at == -1
+            assert at.standing(name).moving <= 0.0
+
+
+def tensors(at: Scene) -> list[tuple[int, int]]:
+    return list(pairwise(at.this.chosen.bounds))
+
+
+async def test_half_the_pages_are_not_the_work(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        pages = at.this.pages[Keys("anna").hotkey]
+        delta = await at.validator.node.worker.delta(pages[:1])
+        at.upload("anna", at.this.chosen.gather(delta.tensors), 2 * delta.tokens)
+        assert (await at.judge())["anna"] == "gate"
+
+
+async def test_forgeries_fail_before_any_work_and_silence_only_decays(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        honest, tokens = await at.work("anna")
+        at.upload("anna", honest, tokens, signer="bert")
+        at.upload("bert", np.full(honest.shape, np.nan, np.float32), tokens)
+        at.upload("carl", np.full(honest.shape, 101, np.float32), tokens)
+        for name in MINERS:
+            at.book[Keys(name).hotkey] = replace(at.standing(name), moving=0.8)
+        assert await at.judge() == {
+            "anna": "bad_signature",
+            "bert": "not_finite",
+            "carl": "too_large",
+            "dora": "absent",
+        }
+        assert at.this.losses == []
+        assert [at.standing(name).failed_at for name in MINERS] == [1, 1, 1, -1]
+        assert at.standing("dora").moving == pytest.approx(0.4)
+
+
+async def test_an_audit_sees_the_parameters_the_window_was_trained_on(
+    s3: str, tmp_path: Path
+) -> None:
+    """Audits of a window run while the next one trains, on a state that has gone on."""
+    async with scene(s3, tmp_path) as at:
+        at.upload("anna", *(await at.work("anna")))
+        at.leader.publish(at.leader.close(1))
+        await ingest(at.validator.node, at.this)
+        await at.script.advance(CLOCK.decide(1))
+        await at.validator.node.blocks.until(CLOCK.decide(1))
+        assert await follow(at.validator.node, 1) is None
+        after = at.validator.state.theta.copy()
+        plan(at.validator.node, at.book, at.this)
+        await audit_until(at.validator.node, at.book, at.this, CLOCK.close(2), newcomers=False)
+        assert at.standing("anna").gate >= 0.999
+        assert (at.validator.state.theta == after).all()
+
+
+async def test_audits_that_the_state_has_left_behind_are_dropped_and_told(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        at.upload("anna", *(await at.work("anna")))
+        await ingest(at.validator.node, at.this)
+        plan(at.validator.node, at.book, at.this)
+        for window in (1, 2):
+            at.leader.publish(at.leader.close(window))
+        await at.script.advance(CLOCK.decide(2))
+        await at.validator.node.blocks.until(CLOCK.decide(2))
+        assert await follow(at.validator.node, 2) is None
+        await audit_until(at.validator.node, at.book, at.this, CLOCK.close(3), newcomers=False)
+        report(at.validator.node, at.book, at.this)
+        assert at.this.queue == [Keys("anna").hotkey]
+        (told,) = at.validator.told.of("error")
+        assert told["detail"].startswith("1 of window 1")
+
+
+async def test_newcomers_are_audited_first_and_the_others_later(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        for name in ("anna", "bert"):
+            at.upload(name, *(await at.work(name)))
+        node, anna = at.validator.node, Keys("anna").hotkey
+        at.book[anna] = replace(at.standing("anna"), passed_at=0)
+        await ingest(node, at.this)
+        plan(node, at.book, at.this)
+        assert at.this.queue == [Keys("bert").hotkey, anna]
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=True)
+        assert at.this.queue == [anna]
+        assert at.standing("bert").passed_at == 1
+        await audit_until(node, at.book, at.this, CLOCK.upload_by(1), newcomers=False)
+        assert at.this.queue == [anna]  # no time left
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        assert at.standing("anna").passed_at == 1
+
+
+async def test_a_report_shows_each_member_as_it_stands(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        at.upload("anna", *(await at.work("anna")))
+        await at.judge()
+        report(at.validator.node, at.book, at.this)
+        peers = {event["hotkey"]: event for event in at.validator.told.of("peer")}
+        assert set(peers) == {Keys(name).hotkey for name in MINERS}
+        assert peers[Keys("anna").hotkey]["weight"] == 1.0
+        assert peers[Keys("anna").hotkey]["uid"] == 1
+        assert peers[Keys("bert").hotkey]["weight"] == 0.0
+        (round_,) = at.validator.told.of("round")
+        assert round_["audited"] == 1
+        assert round_["loss"] == pytest.approx(np.log(259), rel=0.1)  # an untrained model's
+
+
+async def test_only_what_was_sent_can_fail(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        anna = Keys("anna").hotkey
+        unsent = {Reason.ABSENT, Reason.SLOW, Reason.UNREACHABLE}
+        for reason in Reason:
+            at.book[anna] = Standing(0, moving=0.5)
+            refuse(at.validator.node, at.book, at.this, anna, Rejection(reason, "why"))
+            assert (at.standing("anna").failed_at == 1) == (reason not in unsent)
+            assert at.standing("anna").moving == pytest.approx(0.25)
+        told = at.validator.told.of("rejected")
+        assert [event["reason"] for event in told] == [reason.value for reason in Reason]
+        assert {(event["uid"], event["detail"]) for event in told} == {(1, "why")}

@@ -1,0 +1,114 @@
+"""A run's beginning: published once, by its first validator, in time or anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from node_kit import CLOCK, DEADLINE_S, RUN, Bucket, Running, Script, announce, running, store_of
+from scripted_leader import Leader
+
+from boltzmann.node.follow import follow, tip_at
+from boltzmann.node.genesis import ensure_genesis
+from boltzmann.protocol.commitment import Role, decode
+
+
+@asynccontextmanager
+async def validator(
+    s3: str, script: Script, folder: Path, name: str = "first"
+) -> AsyncIterator[Running]:
+    store = store_of(s3, name)
+    announce(script, name, Role.VALIDATOR, store.address)
+    async with running(script, name, store, folder / name) as node:
+        yield node
+
+
+def ordered(script: Script) -> list[int]:
+    """The windows of all manifests that were committed, in order."""
+    records = [decode(fields) for _, _, fields in script.records]
+    return [record.manifest[0] for record in records if record and record.manifest]
+
+
+async def test_the_first_validator_begins_the_run(s3: str, tmp_path: Path) -> None:
+    script = Script(height=2)
+    script.register("first", stake=5.0)
+    script.register("second", stake=1.0)
+    async with (
+        validator(s3, script, tmp_path) as first,
+        validator(s3, script, tmp_path, "second") as second,
+    ):
+        await asyncio.wait_for(ensure_genesis(second.node), DEADLINE_S)
+        assert ordered(script) == []  # another one leads
+        beginning = asyncio.create_task(ensure_genesis(first.node))
+        await first.told.seen("genesis", window=0)
+        await script.advance(CLOCK.decide(0))
+        await asyncio.wait_for(beginning, DEADLINE_S)
+        await second.node.blocks.until(CLOCK.decide(0))
+        assert await follow(first.node, 0) is None
+        assert await follow(second.node, 0) is None
+        assert second.state.position == first.state.position
+        assert (second.state.theta == first.state.theta).all()
+        assert second.state.position.genesis == 0
+        assert ordered(script) == [0]
+
+
+async def test_a_run_that_has_begun_is_not_begun_again(s3: str, tmp_path: Path) -> None:
+    script = Script()
+    script.register("earlier", stake=1.0)
+    leader = Leader(script, "earlier", Bucket(s3, "earlier"), tmp_path / "earlier")
+    leader.publish(leader.genesis())
+    leader.publish(leader.close(1))
+    script.register("first", stake=5.0)
+    for height in (CLOCK.open(2), CLOCK.decide(2), CLOCK.decide(2) + 1, CLOCK.close(4)):
+        await script.advance(height)
+        async with validator(s3, script, tmp_path) as node:
+            await asyncio.wait_for(ensure_genesis(node.node), DEADLINE_S)
+    assert ordered(script) == [0, 1]
+
+
+async def test_a_validator_that_restarts_waits_for_the_genesis_it_has_on_chain(
+    s3: str, tmp_path: Path
+) -> None:
+    """Just before the deciding block a new one would be of the next window: two beginnings."""
+    script = Script(height=CLOCK.decide(0) - 2)
+    script.register("first", stake=5.0)
+    async with validator(s3, script, tmp_path) as node:
+        task = asyncio.create_task(ensure_genesis(node.node))
+        await node.told.seen("genesis", window=0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await script.advance(CLOCK.decide(0) - 1)
+        await node.node.blocks.until(CLOCK.decide(0) - 1)
+        again = asyncio.create_task(ensure_genesis(node.node))
+        await node.chain.has_read(CLOCK.decide(0) - 1)
+        await script.advance(CLOCK.decide(0))
+        await asyncio.wait_for(again, DEADLINE_S)
+        assert ordered(script) == [0]
+        assert len(node.told.of("genesis")) == 1
+
+
+async def test_a_genesis_that_missed_its_deciding_block_is_made_anew(
+    s3: str, tmp_path: Path
+) -> None:
+    script = Script(height=2)
+    script.register("first", stake=5.0)
+    async with validator(s3, script, tmp_path) as node:
+        task = asyncio.create_task(ensure_genesis(node.node))
+        await node.told.seen("genesis", window=0)
+        # It reached the chain one block too late.
+        block, hotkey, fields = script.records.pop()
+        assert block <= CLOCK.decide(0)
+        script.records.append((CLOCK.decide(0) + 1, hotkey, fields))
+        await script.advance(CLOCK.decide(0) + 1)
+        await node.told.seen("genesis", window=1)
+        await script.advance(CLOCK.decide(1))
+        await asyncio.wait_for(task, DEADLINE_S)
+        tip = await tip_at(node.node, 1)
+        assert tip is not None
+        assert (tip.window, tip.digest) == (1, node.state.position.head)
+        assert await follow(node.node, 1) is None
+        assert node.state.position.genesis == 1
+        assert node.node.outbox.find(1, "manifest") is not None
+        assert node.node.run.run.id == RUN
