@@ -1,8 +1,9 @@
 """A miner or a leader at full model size, in a process of its own, measured window by window.
 
 Worker, store, journal and sr25519 keys are the real ones, and so are the functions that are timed;
-the chain is a script, so that no time goes into waiting for blocks, and there is no training: a
-prepared dense gradient stands for what it leaves behind.
+the chain is a script, so that no time goes into waiting for blocks, and there is no training:
+prepared arrays stand for what it leaves behind, the miner's dense gradient and the slice of the
+leader's control gradient. They are counted as input.
 """
 
 from __future__ import annotations
@@ -206,22 +207,25 @@ async def _lead(case: Case, committed: Sequence[Committed], pipe: Connection) ->
         book.enrol(n for n in await chain.neurons(0) if not n.permit)
         for hotkey in book.standings:
             book[hotkey] = passed(book[hotkey], rewards, 0, score=1.0, gate=1.0, norm=0.1)
+        control = _random(state.layout.max_slice, seed=1)
         figures = Figures(_resident(), state.layout.max_slice)
         for window in range(1, case.windows + 1):
             await _reach(node, chain, node.clock.upload_by(window))
             pipe.send(DeltasWanted(window, state.position.root))
             pipe.recv()
-            laps, total = await _lead_window(node, book, window, figures)
+            laps, total = await _lead_window(node, book, window, control, figures)
             own = {phase: events.seconds[f"proposed.{phase}"] for phase in _LEADS}
             figures.add({**laps.seconds, **own}, total, state.position.root)
             node.outbox.forget_before(window)
         pipe.send(Outcome(figures, chain.committed))
 
 
-async def _lead_window(node: Node, book: Book, window: int, figures: Figures) -> tuple[Laps, float]:
+async def _lead_window(
+    node: Node, book: Book, window: int, control: Floats, figures: Figures
+) -> tuple[Laps, float]:
     """The leader's work of one window, from the upload deadline on: phases, seconds in all."""
     started, laps = time.monotonic(), Laps()
-    this = await _open_round(node, window)
+    this = await _open_round(node, window, control)
     laps.end("select")
     with figures.step("ingest"):
         refused = await ingest(node, this)
@@ -233,12 +237,11 @@ async def _lead_window(node: Node, book: Book, window: int, figures: Figures) ->
     return laps, time.monotonic() - started
 
 
-async def _open_round(node: Node, window: int) -> Round:
-    """As `boltzmann.node.round.open_round`, but the control gradient is made up, not computed."""
+async def _open_round(node: Node, window: int, control: Floats) -> Round:
+    """As `boltzmann.node.round.open_round`, but without training for the control gradient."""
     peers = miners(await peers_at(node.chain, node.run.run.id, node.clock.open(window)))
     chosen = select(node.worker.state.layout, await node.blocks.hash(node.clock.close(window)))
-    control = np.ones(chosen.size, np.float32)
-    return Round(window, {peer.hotkey: peer for peer in peers}, {}, chosen, control)
+    return Round(window, {peer.hotkey: peer for peer in peers}, {}, chosen, control[: chosen.size])
 
 
 _LEADS = ("aggregate", "encode", "apply", "seal", "journal", "publish")

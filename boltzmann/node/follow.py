@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from boltzmann.errors import Divergence
 from boltzmann.node.laps import Laps
@@ -208,7 +209,7 @@ async def _apply_update(node: Node, tip: Tip, link: _Link) -> str | None:
     if isinstance(blob, Rejection):
         return _missing(f"the update of window {manifest.window}", tip, blob)
     laps.end("fetch")
-    update = open_object(blob, known, node.verify)
+    update = await node.worker.run(partial(open_object, blob, known, node.verify))
     if isinstance(update, Rejection):
         raise Divergence(f"the update of window {manifest.window} by {tip.hotkey} is {update}")
     laps.end("open")

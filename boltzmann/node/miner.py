@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from boltzmann.errors import StoreConflict, StoreUnavailable
 from boltzmann.node.conduct import Conduct
@@ -70,9 +71,10 @@ async def make_delta(node: Node, conduct: Conduct, window: int) -> Work | None:
     laps.end("gather")
     root = node.worker.state.position.root
     known = expected(node.run, Kind.DELTA, node.hotkey, window, root, chosen)
-    body = node.run.exchange.codec.encode(values)
+    body = await node.worker.run(partial(node.run.exchange.codec.encode, values))
+    del values  # twice the body's size, and not needed beside the sealed bytes
     laps.end("encode")
-    sealed = seal(known, delta.tokens, body, node.keys.sign)
+    sealed = await node.worker.run(partial(seal, known, delta.tokens, body, node.keys.sign))
     laps.end("seal")
     node.outbox.keep(window, "delta", sealed)
     laps.end("journal")

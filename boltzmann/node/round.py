@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import mmap
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -118,23 +116,22 @@ async def _ingest_one(node: Node, this: Round, peer: Peer, folder: Path) -> Rece
         )
         if refusal is not None:
             return refusal
-    # One at a time: a mapped file is resident as a whole.
+    # One at a time: each is read as a whole.
     return await node.worker.run(lambda: _check(node, path, known))
 
 
 def _check(node: Node, path: Path, known: Expected) -> Received | Rejection:
-    with _mapped(path) as view:
-        checked = check_object(view, known, node.verify)
-        if isinstance(checked, Rejection):
-            return checked
-        norm = norm_of_blocks(known.codec.pieces(view[known.body_start :], BLOCK))
-        return Received(path, known, checked.sha256, checked.header.tokens, norm)
+    data = path.read_bytes()
+    checked = check_object(data, known, node.verify)
+    if isinstance(checked, Rejection):
+        return checked
+    norm = norm_of_blocks(known.codec.pieces(memoryview(data)[known.body_start :], BLOCK))
+    return Received(path, known, checked.sha256, checked.header.tokens, norm)
 
 
 def reopen(node: Node, path: Path, known: Expected) -> Opened | Rejection:
     """Open an ingested object from disk."""
-    with _mapped(path) as view:
-        return open_object(view, known, node.verify)
+    return open_object(path.read_bytes(), known, node.verify)
 
 
 def blocks(received: Received) -> Iterator[Floats]:
@@ -153,13 +150,3 @@ def blocks(received: Received) -> Iterator[Floats]:
         raise BoltzmannError(
             f"{received.path} changed after it was checked: let no other program write there"
         )
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[memoryview]:
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-        memoryview(data) as view,
-    ):
-        yield view

@@ -7,7 +7,17 @@
               utilisation (share of the window's time spent training)
     peer      window, hotkey, uid,                  what an audit said, and what follows from it
               score, gate, moving, weight
+    round     window, loss, audited                 a window's audits are done: the mean loss they
+                                                    recomputed, and how many there were
     rejected  window, hotkey, uid, reason, detail   one refusal of a peer's object or work
+    applied   window, root, bytes_down, seconds     an agreed update was fetched and applied
+    undone    window, head                          a window was taken back: the chain decided
+                                                    otherwise
+    genesis   window, root                          this node published the run's first model
+    proposed  window, seconds                       the leader's own steps
+    sealed    window, seconds                       the miner's own steps before the upload
+    empty     window                                nobody trusted sent a delta: no update
+    unassigned window, members                      more members than places: no pages this time
     weights   block, weights={uid: weight}          weights were set on the chain
     waiting   what, seconds                         for what, and for how long already
     error     what, detail                          this node's own trouble

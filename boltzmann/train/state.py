@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,35 +107,50 @@ class ModelState:
 
         The old values go to the undo log first. The new head is set by `confirm` once the
         manifest that names this root is known.
+
+        Raises: StateError if the log cannot be written; the state is unusable until `reset`.
         """
         before = self.position
+        # Headless while it changes: a state that was left half-way is neither saved nor followed.
+        self.position = replace(before, head="")
         path = self._folder / f"{window}.undo"
         step = Step(
             learning_rate(self._outer.schedule, window - before.genesis), self._outer, *self._powers
         )
         hasher = RootHasher(before.root, update_sha256)
-        with path.open("wb") as log:
-            for tensor, chunks, start, end in self._pieces(chosen):
-                old = [
-                    chosen.rows(self._tensors(flat)[tensor], tensor, chunks)
-                    for flat in (self.theta, self.m, self.v)
-                ]
-                for rows in old:
-                    log.write(rows.data)
-                self.counts[tensor][chunks] += 1
-                gradient = values[start:end].reshape(old[0].shape)
-                step.apply(old[0], old[1], old[2], gradient, self.counts[tensor][chunks])
-                self._write(chosen, tensor, chunks, old)
-                hasher.add(old[0], old[1], old[2])
+        try:
+            with path.open("wb") as log:
+                self._step(chosen, values, step, hasher, log)
+        except OSError as error:
+            self._forget(keep=0)  # what it leads back from is no longer there
+            raise StateError(
+                f"the undo log {path} cannot be written ({error}): make room there and start "
+                f"again; the saved state is untouched"
+            ) from error
         self._undo.append(_Undo(before, chosen, path))
         self._forget(keep=self._history)
         self.position = Position("", window, before.genesis, hasher.root())
         return self.position.root
 
+    def _step(
+        self, chosen: Slice, values: Floats, step: Step, hasher: RootHasher, log: BinaryIO
+    ) -> None:
+        for tensor, chunks, start, end in self._pieces(chosen):
+            old = [
+                chosen.rows(self._tensors(flat)[tensor], tensor, chunks)
+                for flat in (self.theta, self.m, self.v)
+            ]
+            for rows in old:
+                log.write(rows.data)
+            self.counts[tensor][chunks] += 1
+            gradient = values[start:end].reshape(old[0].shape)
+            step.apply(old[0], old[1], old[2], gradient, self.counts[tensor][chunks])
+            self._write(chosen, tensor, chunks, old)
+            hasher.add(old[0], old[1], old[2])
+
     def confirm(self, head: str) -> None:
         """Name the manifest that the state now stands at."""
-        at = self.position
-        self.position = Position(head, at.window, at.genesis, at.root)
+        self.position = replace(self.position, head=head)
 
     def undo(self) -> None:
         """Take back the last applied window. Raises: StateError if the log holds none."""

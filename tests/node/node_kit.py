@@ -247,7 +247,7 @@ class Bucket:
 
     def __init__(self, url: str, name: str) -> None:
         self._client, self._name = _client(url), f"{name}-{next(_BUCKETS)}"
-        self._client.create_bucket(Bucket=self._name)
+        self._client.create_bucket(Bucket=self._name, ACL="public-read")
         self.address = f"{url}/{self._name}"
 
     def put(self, key: str, body: bytes) -> None:

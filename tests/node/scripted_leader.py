@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-from node_kit import CLOCK, CONFIG, RUN, Bucket, Keys, Script, new_state
+from node_kit import CLOCK, CONFIG, RUN, Keys, Script, new_state
 
 from boltzmann.node.objects import checkpoint_key, expected, manifest_key, update_key
 from boltzmann.protocol.commitment import Commitment, Role
@@ -35,10 +36,19 @@ class Closing:
         return digest(self.manifest)
 
 
+class Publisher(Protocol):
+    """As much of a store as it takes to lead."""
+
+    @property
+    def address(self) -> str: ...
+
+    def put(self, key: str, body: bytes) -> None: ...
+
+
 class Leader:
     """A validator's hotkey, bucket and state."""
 
-    def __init__(self, script: Script, name: str, bucket: Bucket, folder: Path) -> None:
+    def __init__(self, script: Script, name: str, bucket: Publisher, folder: Path) -> None:
         self.keys = Keys(name)
         self.bucket = bucket
         self.state = new_state(folder)

@@ -1,0 +1,119 @@
+"""Setting weights: at the subnet's cadence, for those who earned, whatever the chain answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from node_kit import Keys, Running, Script, ScriptedChain, reading_store, running
+
+from boltzmann.errors import ChainRefused, ChainUnavailable
+from boltzmann.node.book import Book
+from boltzmann.node.payday import Payday
+
+RATE_LIMIT = 4  # blocks, as the scripted chain's rules have it
+
+
+@dataclass
+class AnsweringChain(ScriptedChain):
+    """Answers weights with an error of the test's choice."""
+
+    error: Exception | None = None
+
+    async def set_weights(self, weights: Mapping[int, float], version_key: int) -> int:
+        if self.error is not None:
+            raise self.error
+        return await super().set_weights(weights, version_key)
+
+
+@dataclass
+class Scene:
+    """A validator at block 20, two miners, and what the first of them earned."""
+
+    script: Script
+    chain: AnsweringChain
+    validator: Running
+    book: Book
+    payday: Payday
+
+    async def settle(self, block: int) -> None:
+        await self.script.advance(block)
+        await self.validator.node.blocks.until(block)
+        node = replace(self.validator.node, chain=self.chain)
+        await self.payday.settle(node, self.book)
+
+
+@asynccontextmanager
+async def scene(s3: str, folder: Path) -> AsyncIterator[Scene]:
+    script = Script(height=20)
+    validator = script.register("validator", stake=5.0)
+    script.neurons[0] = replace(script.neurons[0], last_update=18)
+    for name in ("anna", "bert", "carl"):
+        script.register(name)
+    async with running(script, "validator", reading_store(s3), folder) as node:
+        book = Book(folder / "standings.json")
+        book.enrol(script.neurons)
+        for name, moving in (("anna", 0.6), ("bert", 0.2), ("carl", -0.5)):
+            book[Keys(name).hotkey] = replace(book[Keys(name).hotkey], moving=moving)
+        yield Scene(script, AnsweringChain(script, validator), node, book, Payday())
+
+
+async def test_weights_are_the_shares_of_those_who_earned(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        await at.settle(20)
+        ((_, weights),) = at.script.weights
+        assert weights == {1: pytest.approx(0.75), 2: pytest.approx(0.25)}
+        (told,) = at.validator.told.of("weights")
+        assert (told["block"], told["weights"]) == (21, weights)
+
+
+async def test_weights_are_set_at_the_subnets_cadence(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        for block in range(20, 31):
+            await at.settle(block)
+        blocks = [event["block"] for event in at.validator.told.of("weights")]
+        assert blocks == [21, 26]  # each at least the rate limit after the last
+
+
+async def test_before_anybody_earned_nothing_is_set(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        for name in ("anna", "bert"):
+            at.book[Keys(name).hotkey] = replace(at.book[Keys(name).hotkey], moving=0.0)
+        await at.settle(20)
+        assert at.script.weights == []
+        assert at.validator.told.events == []
+
+
+async def test_who_left_the_subnet_gets_nothing(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        at.script.neurons = [n for n in at.script.neurons if n.hotkey != Keys("anna").hotkey]
+        await at.settle(20)
+        assert at.script.weights == [(Keys("validator").hotkey, {2: pytest.approx(0.25)})]
+
+
+@pytest.mark.parametrize(
+    ("error", "next_block"),
+    [
+        # Counted from the last update, at block 18.
+        (ChainRefused("SettingWeightsTooFast", "wait"), 18 + RATE_LIMIT),
+        (ChainRefused("NeuronNoValidatorPermit", "no permit"), 20 + RATE_LIMIT),
+        (ChainUnavailable("no answer"), 21),
+    ],
+)
+async def test_a_refusal_is_told_by_the_chains_name_and_tried_again_when_it_may_work(
+    s3: str, tmp_path: Path, error: Exception, next_block: int
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        at.chain.error = error
+        await at.settle(20)
+        (told,) = at.validator.told.of("error")
+        assert told["what"] == "setting weights"
+        assert told["detail"] == f"{error}; next try from block {next_block}"
+        at.chain.error = None
+        await at.settle(next_block - 1) if next_block > 21 else None
+        assert at.script.weights == []
+        await at.settle(next_block)
+        assert len(at.script.weights) == 1
