@@ -9,12 +9,10 @@ leader's control gradient. They are counted as input.
 from __future__ import annotations
 
 import asyncio
-import ctypes
-import gc
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -31,6 +29,7 @@ from benchmarks.exchange_case import (
     SeedKeys,
     run_config,
 )
+from benchmarks.exchange_figures import Events, Figures, resident
 from boltzmann.chain.keys import verify
 from boltzmann.node.blocks import Blocks
 from boltzmann.node.book import Book
@@ -52,6 +51,8 @@ from boltzmann.train.gradients import Delta
 Floats = NDArray[np.float32]
 
 _FILL = 1 << 22  # coordinates filled at a time
+_SEALS = ("select", "gather", "encode", "seal", "journal")
+_PROPOSES = ("aggregate", "encode", "apply", "seal", "journal", "publish")
 
 
 @dataclass(frozen=True)
@@ -65,37 +66,6 @@ class Case:
     buckets: Mapping[str, str]
     windows: int
     folder: Path
-
-
-@dataclass
-class Figures:
-    """What one process measured, a value per window.
-
-    `seconds`: by phase; `total`: seconds of the node's own work; `peak`: by step, bytes resident at
-    the most above `ready`, the bytes resident once state and gradient were in place.
-    """
-
-    ready: int
-    slice_values: int
-    seconds: dict[str, list[float]] = field(default_factory=dict)
-    total: list[float] = field(default_factory=list)
-    peak: dict[str, list[int]] = field(default_factory=dict)
-    roots: list[str] = field(default_factory=list)
-
-    def add(self, seconds: Mapping[str, float], total: float, root: bytes) -> None:
-        """One window's; what no phase claims is `other`."""
-        known = {**seconds, "other": total - sum(seconds.values())}
-        for phase, spent in known.items():
-            self.seconds.setdefault(phase, []).append(spent)
-        self.total.append(total)
-        self.roots.append(root.hex())
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Notes the high-water mark of what is done inside, as the Linux kernel counts it."""
-        Path("/proc/self/clear_refs").write_text("5")
-        yield
-        self.peak.setdefault(name, []).append(_status("VmHWM") - self.ready)
 
 
 @dataclass(frozen=True)
@@ -112,23 +82,6 @@ class Outcome:
 
     figures: Figures
     committed: Sequence[Committed]
-
-
-class Events:
-    """Implements `boltzmann.ports.Telemetry`: keeps each window's phase timings."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    def event(self, name: str, **fields: object) -> None:
-        if name in ("error", "waiting", "rejected"):
-            raise RuntimeError(f"{name}: {fields}")
-        spent = fields.get("seconds")
-        if isinstance(spent, dict):
-            self.seconds.update({f"{name}.{phase}": float(s) for phase, s in spent.items()})
-
-    def close(self) -> None:
-        """Nothing is open."""
 
 
 class Prepared(Honest):
@@ -156,7 +109,7 @@ async def _mine(case: Case, committed: Sequence[Committed], pipe: Connection) ->
     async with _open_node(case, MINER, chain, events) as node:
         clock, layout = node.clock, node.worker.state.layout
         conduct = Prepared(tuple(_random(size, seed) for seed, size in enumerate(layout.sizes)))
-        figures = Figures(_resident(), layout.max_slice)
+        figures = Figures(resident(), layout.max_slice)
         for window in range(1, case.windows + 1):
             await _reach(node, chain, clock.close(window))
             total = await _mine_window(node, chain, conduct, window, figures)
@@ -189,9 +142,8 @@ async def _mine_window(
 
 
 def _miner_phases(seconds: Mapping[str, float]) -> dict[str, float]:
-    own = ("select", "gather", "encode", "seal", "journal")
     return {
-        **{phase: seconds[f"sealed.{phase}"] for phase in own},
+        **{phase: seconds[f"sealed.{phase}"] for phase in _SEALS},
         "upload": seconds["window.upload"],
         "fetch": seconds["applied.fetch"],
         "open": seconds["applied.open"],
@@ -208,13 +160,13 @@ async def _lead(case: Case, committed: Sequence[Committed], pipe: Connection) ->
         for hotkey in book.standings:
             book[hotkey] = passed(book[hotkey], rewards, 0, score=1.0, gate=1.0, norm=0.1)
         control = _random(state.layout.max_slice, seed=1)
-        figures = Figures(_resident(), state.layout.max_slice)
+        figures = Figures(resident(), state.layout.max_slice)
         for window in range(1, case.windows + 1):
             await _reach(node, chain, node.clock.upload_by(window))
             pipe.send(DeltasWanted(window, state.position.root))
             pipe.recv()
             laps, total = await _lead_window(node, book, window, control, figures)
-            own = {phase: events.seconds[f"proposed.{phase}"] for phase in _LEADS}
+            own = {phase: events.seconds[f"proposed.{phase}"] for phase in _PROPOSES}
             figures.add({**laps.seconds, **own}, total, state.position.root)
             node.outbox.forget_before(window)
         pipe.send(Outcome(figures, chain.committed))
@@ -242,9 +194,6 @@ async def _open_round(node: Node, window: int, control: Floats) -> Round:
     peers = miners(await peers_at(node.chain, node.run.run.id, node.clock.open(window)))
     chosen = select(node.worker.state.layout, await node.blocks.hash(node.clock.close(window)))
     return Round(window, {peer.hotkey: peer for peer in peers}, {}, chosen, control[: chosen.size])
-
-
-_LEADS = ("aggregate", "encode", "apply", "seal", "journal", "publish")
 
 
 @asynccontextmanager
@@ -309,18 +258,3 @@ def _fill(values: Floats, seed: int) -> None:
         random.random(out=part, dtype=np.float32)
         part -= np.float32(0.5)
         part *= np.float32(1e-4)
-
-
-def _resident() -> int:
-    """Bytes resident now, after what earlier work freed went back to the system."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    return _status("VmRSS")
-
-
-def _status(field_name: str) -> int:
-    """A line of /proc/self/status, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field_name}:"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit(f"/proc/self/status has no {field_name}: memory is measured on Linux only")

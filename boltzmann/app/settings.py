@@ -117,10 +117,10 @@ def read_settings(
         name = item.metadata["env"]
         given = flags.get(item.name)
         text = given if given is not None else environment.get(name) or stored.get(name)
+        if not text and item.default is MISSING:
+            raise ConfigError(_missing(item, env_file))
         if text is not None:
             values[item.name] = _convert(item, text)
-        elif item.default is MISSING:
-            raise ConfigError(_missing(item, env_file))
     return NodeConfig(**values)
 
 

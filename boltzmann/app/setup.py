@@ -53,6 +53,7 @@ async def open_node(settings: NodeConfig, role: Role) -> AsyncIterator[Node]:
         )
         await asyncio.to_thread(store.check)
         run = await find_run(chain, store, settings.netuid, settings.run_hash, _START_SECONDS)
+        await _refuse_owner(chain, keys)
         telemetry = _telemetry(settings, role, neuron, run)
         try:
             async with _running(settings, role, run, keys, chain, store, telemetry) as node:
@@ -130,6 +131,17 @@ async def _running(
         worker.close()
 
 
+async def _refuse_owner(chain: Chain, keys: WalletKeys) -> None:
+    """A hotkey has one record on chain, and the owner's is the run. Raises: ConfigError."""
+    head = await chain.head()
+    held = decode((await chain.commitments(head.number)).get(keys.hotkey, ()))
+    if held is not None and held.config is not None:
+        raise ConfigError(
+            f"hotkey {keys.hotkey} holds the config of run {held.run} on chain as the subnet's "
+            f"owner, and a node's record would replace it: take another hotkey for this node"
+        )
+
+
 def _check_vocabulary(run: RunConfig, tokenizer: Tokenizer) -> None:
     if tokenizer.vocab_size > run.model.vocab_size:
         raise ConfigError(
@@ -146,17 +158,9 @@ async def _fetch_seconds(chain: Chain, run: RunConfig) -> float:
 
 
 async def _announce(node: Node, role: Role) -> None:
-    """Commit this node's role, run and bucket unless the chain holds them already.
-
-    Raises: ConfigError for the hotkey whose record names the run's config: it has room for one.
-    """
+    """Commit this node's role, run and bucket unless the chain holds them already."""
     head = await node.chain.head()
     held = decode((await node.chain.commitments(head.number)).get(node.hotkey, ()))
-    if held is not None and held.config is not None:
-        raise ConfigError(
-            f"hotkey {node.hotkey} holds the config of run {held.run} on chain as the subnet's "
-            f"owner, and a node's record would replace it: take another hotkey for this node"
-        )
     mine = Commitment(role, node.run.run.id, node.store.address)
     if held is not None and (held.role, held.run) == (role, mine.run):
         if held.bucket == mine.bucket:

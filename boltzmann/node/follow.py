@@ -199,12 +199,16 @@ async def _apply_update(node: Node, tip: Tip, link: _Link) -> str | None:
         node.run, Kind.UPDATE, tip.hotkey, manifest.window, state.position.root, chosen
     )
     laps.end("select")
-    blob = await asyncio.to_thread(
-        node.store.get,
-        tip.bucket,
-        update_key(node.run.run.id, manifest.window),
-        max_bytes=known.object_bytes,
-        seconds=node.fetch_seconds,
+    # In the worker's thread, which has nothing else to do here: glibc keeps much of what a thread
+    # freed for that thread, so objects as large as this one are best all freed in the same.
+    blob = await node.worker.run(
+        partial(
+            node.store.get,
+            tip.bucket,
+            update_key(node.run.run.id, manifest.window),
+            max_bytes=known.object_bytes,
+            seconds=node.fetch_seconds,
+        )
     )
     if isinstance(blob, Rejection):
         return _missing(f"the update of window {manifest.window}", tip, blob)

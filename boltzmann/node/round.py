@@ -66,16 +66,16 @@ async def open_round(node: Node, window: int) -> Round:
     open_hash = await node.blocks.hash(clock.open(window))
     members = miners(await peers_at(node.chain, node.run.run.id, clock.open(window)))
     assignment = node.schedule.assign(window, open_hash, [peer.hotkey for peer in members])
-    control_pages = node.schedule.control(window)
-    control = await node.worker.delta(control_pages)
+    gradient = await node.worker.delta(node.schedule.control(window))
     chosen = select(node.worker.state.layout, await node.blocks.hash(clock.close(window)))
     codec = node.run.exchange.codec
+    control = await node.worker.run(lambda: codec.roundtrip(chosen.gather(gradient.tensors)))
     return Round(
         window=window,
         members={peer.hotkey: peer for peer in members if assignment[peer.hotkey]},
         pages=assignment,
         chosen=chosen,
-        control=codec.roundtrip(chosen.gather(control.tensors)),
+        control=control,
     )
 
 

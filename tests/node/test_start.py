@@ -1,0 +1,194 @@
+"""Starting miner.py as a person does: what is wrong is said in one sentence, before anything heavy.
+
+Each case is a process of its own, with settings from its environment and from `.env` alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import boto3
+import pytest
+
+from boltzmann.chain.connect import connect
+from boltzmann.local.network import ROOT, Network, _wallet, prepared, publish
+from boltzmann.local.plan import GUEST, NETUID, OWNER, Plan
+from boltzmann.node.objects import config_key
+from boltzmann.protocol.commitment import Commitment, Role, decode
+
+DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    output: str
+    errors: str
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A prepared network without nodes, and a folder to start a guest's miner in."""
+
+    network: Network
+    home: Path
+
+    def folder(self, name: str) -> Path:
+        """A working folder whose `.env` is the one the network wrote for its guest."""
+        folder = self.home / name
+        folder.mkdir()
+        shutil.copy(self.network.folder / "guest.env", folder / ".env")
+        return folder
+
+    def environment(self, changes: Mapping[str, str]) -> dict[str, str]:
+        plain = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        return {**plain, "HOME": str(self.home), "NETUID": str(NETUID), **changes}
+
+    def run(self, name: str, changes: Mapping[str, str], *arguments: str) -> Ended:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "miner.py"), *arguments],
+            cwd=self.folder(name),
+            env=self.environment(changes),
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_S,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    @contextmanager
+    def changed_run(self) -> Iterator[None]:
+        """Somebody with the owner's keys writes another run.toml into its bucket."""
+        url, run = self.network.s3.url, self.network.plan.run_config()
+        names = {"aws_access_key_id": "key", "aws_secret_access_key": "secret"}
+        client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **names)
+        place = {"Bucket": OWNER, "Key": config_key(run.run.id)}
+        client.put_object(**place, Body=run.encode() + b"\n")
+        yield
+        client.put_object(**place, Body=run.encode())
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    folder = tmp_path_factory.mktemp("start")
+    plan = Plan(miners=1, adversaries={}, workdir=folder / "network")
+    with prepared(plan) as network:
+        asyncio.run(publish(network))
+        _wallet(plan, network.folder, "stranger")
+        yield Machine(network, folder)
+
+
+def closed_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mistake, and what must be said of it."""
+
+    words: tuple[str, ...]
+    changes: Mapping[str, str]
+    arguments: tuple[str, ...] = ()
+
+
+HASH = Plan(miners=1, adversaries={}).run_config().sha256
+CASES = {
+    "no wallet": Case(("no hotkey file", "nobody", "new-hotkey"), {"BT_WALLET_NAME": "nobody"}),
+    "no setting": Case(("--bucket or BUCKET", "BUCKET=", ".env"), {}, ("--bucket", "")),
+    "unknown network": Case(
+        ("--subtensor.network 'nowhere'", "finney"), {}, ("--subtensor.network", "nowhere")
+    ),
+    "no chain": Case(("no-such-chain",), {"SUBTENSOR_NETWORK": "embedded:no-such-chain"}),
+    "wrong netuid": Case(("no subnet with netuid 7", str(NETUID)), {}, ("--netuid", "7")),
+    "unregistered": Case(
+        ("is not registered on netuid 220", "stranger/default"), {"BT_WALLET_NAME": "stranger"}
+    ),
+    "wrong bucket": Case(("There is no bucket 'not-there'", "create it"), {"BUCKET": "not-there"}),
+    "silent bucket": Case(
+        ("bucket 'guest'", "does not answer"),
+        {"S3_ENDPOINT_URL": f"http://127.0.0.1:{closed_port()}"},
+    ),
+    "endpoint no url": Case(("endpoint",), {"S3_ENDPOINT_URL": "localhost:9000"}),
+    "another run": Case((HASH, "0" * 64, "RUN_HASH", "update the pin"), {"RUN_HASH": "0" * 64}),
+    "owner's hotkey": Case(
+        ("subnet's owner", "another hotkey"), {"BT_WALLET_NAME": OWNER, "BUCKET": OWNER}
+    ),
+    "no workdir": Case(("--workdir /dev/null", "another folder"), {"WORKDIR": "/dev/null"}),
+    "no device": Case(("--device meta is not supported",), {"DEVICE": "meta"}),
+    "a cheat on a real network": Case(
+        ("--adversary is for embedded networks only",),
+        {"SUBTENSOR_NETWORK": "finney"},
+        ("--adversary", "copy"),
+    ),
+    "an unknown cheat": Case(("--adversary sloth is unknown",), {"ADVERSARY": "sloth"}),
+}
+
+
+@pytest.fixture(scope="module")
+def endings(machine: Machine) -> dict[str, Ended]:
+    """All cases, two at a time: most of their time is the import of the SDK."""
+    with ThreadPoolExecutor(2) as pool:
+        running = {
+            name: pool.submit(machine.run, name, case.changes, *case.arguments)
+            for name, case in CASES.items()
+        }
+        found = {name: future.result() for name, future in running.items()}
+    with machine.changed_run():
+        found["changed run"] = machine.run("changed run", {})
+    return found
+
+
+@pytest.mark.parametrize("name", [*CASES, "changed run"])
+def test_a_mistake_is_one_sentence_with_the_mend(endings: dict[str, Ended], name: str) -> None:
+    ended = endings[name]
+    words = CASES[name].words if name in CASES else ("somebody changed the file", HASH)
+    assert ended.code == 1
+    assert "Traceback" not in ended.errors + ended.output
+    (line,) = ended.errors.splitlines()
+    assert line.startswith("miner: ")
+    for word in words:
+        assert word in line
+    assert "local-secret" not in ended.errors + ended.output
+
+
+async def test_a_guest_joins_from_its_env_file_and_leaves_on_interrupt(machine: Machine) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "miner.py"),
+        cwd=machine.folder("guest"),
+        env=machine.environment({"WORKDIR": "work"}),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    seen = b""
+    try:
+        while b"started" not in seen:
+            line = await asyncio.wait_for(process.stdout.readline(), DEADLINE_S)
+            assert line, seen.decode()
+            seen += line
+    finally:
+        process.send_signal(signal.SIGINT)
+        rest, _ = await asyncio.wait_for(process.communicate(), DEADLINE_S)
+    assert process.returncode == 0
+    assert b"Traceback" not in seen + rest
+    assert b"stopped" in rest
+    network = machine.network
+    chain = await connect(f"embedded:{network.chain}", NETUID)
+    head = await chain.head()
+    record = decode((await chain.commitments(head.number))[network.hotkeys[GUEST]])
+    await chain.close()
+    run = network.plan.run_config().run.id
+    assert record == Commitment(Role.MINER, run, f"{network.s3.url}/{GUEST}")
