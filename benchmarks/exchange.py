@@ -89,6 +89,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/exchange.json")
     options = parser.parse_args()
     rows = []
+    print(
+        f"{'model':<6}{'node':<8}{'server':<8}{'s':>8}{'aim s':>8}{'times':>8}{'peak MB':>9}"
+        f"{'slices':>8}"
+    )
     for server in options.servers:
         for model in options.models:
             for row in measure(server, model, options.windows):
@@ -190,14 +194,16 @@ def to_row(node: str, model: str, server: str, figures: Figures) -> Row:
 
 
 def show(row: Row) -> None:
+    """One line for the aims, one each for phases (milliseconds) and steps (peak memory)."""
     print(
-        f"{row.model} {row.node} on {row.server}: {row.total:.3f} s "
-        f"({min(row.totals):.3f} to {max(row.totals):.3f}), aim {row.aim:.3f}: {row.times_faster:.1f}x; "
-        f"peak +{row.peak_mb:.1f} MB = {row.slices:.2f} slices, aim {AIM_SLICES:g}: "
-        f"{'holds' if row.holds else 'MISSED'}"
+        f"{row.model:<6}{row.node:<8}{row.server:<8}{row.total:>8.3f}{row.aim:>8.3f}"
+        f"{row.times_faster:>8.1f}{row.peak_mb:>9.1f}{row.slices:>8.2f}  "
+        f"{'both hold' if row.holds else 'MISSED'}   "
+        f"({min(row.totals):.3f} to {max(row.totals):.3f} s)"
     )
-    print("   " + "  ".join(f"{phase} {spent * 1e3:.1f}" for phase, spent in row.phases.items()))
-    print("   " + "  ".join(f"{step} +{mark:.1f} MB" for step, mark in row.peaks_mb.items()))
+    spent = [f"{phase} {seconds * 1e3:.1f}" for phase, seconds in row.phases.items()]
+    print("      ms: " + "  ".join(spent))
+    print("      MB: " + "  ".join(f"{step} +{peak:.1f}" for step, peak in row.peaks_mb.items()))
 
 
 def require_memory(model: str, arrays: int) -> None:

@@ -140,7 +140,7 @@ def check_object(
 ) -> Checked | Rejection:
     """Every check of an object, without holding its values; else why it is refused.
 
-    Cheap checks come first, arithmetic last.
+    Cheap checks come first, arithmetic last; the first piece with a wrong value names the reason.
     """
     view = memoryview(blob)
     if len(view) != expected.object_bytes:
