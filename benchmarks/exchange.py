@@ -103,6 +103,8 @@ def main() -> None:
         "load_average": [round(load, 2) for load in os.getloadavg()],
         "windows": options.windows,
         "peers": len(peer_names()),
+        "parameters": {model: parameters(model) for model in options.models},
+        "original_s": {model: ORIGINAL_S[model] for model in options.models},
     }
     results = {**facts, "rows": [{**asdict(row), "holds": row.holds} for row in rows]}
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -206,10 +208,14 @@ def show(row: Row) -> None:
     print("      MB: " + "  ".join(f"{step} +{peak:.1f}" for step, peak in row.peaks_mb.items()))
 
 
+def parameters(model: str) -> int:
+    """How many there are."""
+    return sum(prod(shape) for shape in parameter_shapes(MODELS[model]).values())
+
+
 def require_memory(model: str, arrays: int) -> None:
     """Raises: SystemExit if so many float32 copies of the model do not fit into free memory."""
-    shapes = parameter_shapes(MODELS[model])
-    needed = 4 * arrays * sum(prod(shape) for shape in shapes.values()) + SPARE_BYTES
+    needed = 4 * arrays * parameters(model) + SPARE_BYTES
     found = re.search(r"MemAvailable: +(\d+) kB", Path("/proc/meminfo").read_text())
     if found is None or int(found[1]) * 1024 < needed:
         raise SystemExit(

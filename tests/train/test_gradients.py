@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from train_kit import TIED, TINY, Tokens, model_state, token_batch
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
 from boltzmann.config import ModelConfig
+from boltzmann.errors import DataError
 from boltzmann.train import gradients
 from boltzmann.train.gradients import Delta, clipped_gradient
 from boltzmann.train.model import build_model
@@ -109,6 +110,17 @@ def test_other_pages_give_another_gradient(model: LlamaForCausalLM) -> None:
 def test_nothing_to_predict_is_an_error(model: LlamaForCausalLM) -> None:
     with pytest.raises(ValueError, match="no tokens to predict"):
         clipped_gradient(model, [], 1.0)
+
+
+def test_a_page_that_fails_leaves_nothing_behind(model: LlamaForCausalLM) -> None:
+    def failing() -> Iterator[Tokens]:
+        yield BATCHES[1]
+        raise DataError("the next page is gone")
+
+    whole = flat(clipped_gradient(model, BATCHES, 1.0)).copy()
+    with pytest.raises(DataError):
+        clipped_gradient(model, failing(), 1.0)
+    assert np.array_equal(flat(clipped_gradient(model, BATCHES, 1.0)), whole)
 
 
 def test_the_model_is_left_without_gradients(model: LlamaForCausalLM) -> None:

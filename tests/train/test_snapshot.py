@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,19 @@ def test_a_flipped_bit_is_never_taken_for_the_state(
         assert "delete it" in str(error)
     finally:
         path.write_bytes(original)
+
+
+@pytest.mark.parametrize("key", ["head", "window", "genesis", "root", "layout"])
+def test_a_changed_position_is_refused(tmp_path: Path, key: str) -> None:
+    snapshot.save(state_after(tmp_path, 2), tmp_path / "state")
+    path = tmp_path / "state" / "meta.json"
+    stored = json.loads(path.read_text())
+    value = stored["meta"][key]
+    stored["meta"][key] = value + 1 if isinstance(value, int) else value[:-1] + "0"
+    assert stored["meta"][key] != value
+    path.write_text(json.dumps(stored))
+    with pytest.raises(CorruptState, match=r"meta\.json has not the sha256 that it names"):
+        loaded(tmp_path)
 
 
 @pytest.mark.parametrize("name", FILES)
