@@ -3,7 +3,8 @@
 Worker, store, journal and sr25519 keys are the real ones, and so are the functions that are timed;
 the chain is a script, so that no time goes into waiting for blocks, and there is no training:
 prepared arrays stand for what it leaves behind, the miner's dense gradient and the slice of the
-leader's control gradient. They are counted as input.
+leader's control gradient. They are counted as input; what a leader keeps of the latter through the
+window, its encoding, is not: it counts.
 """
 
 from __future__ import annotations
@@ -193,7 +194,8 @@ async def _open_round(node: Node, window: int, control: Floats) -> Round:
     """As `boltzmann.node.round.open_round`, but without training for the control gradient."""
     peers = miners(await peers_at(node.chain, node.run.run.id, node.clock.open(window)))
     chosen = select(node.worker.state.layout, await node.blocks.hash(node.clock.close(window)))
-    return Round(window, {peer.hotkey: peer for peer in peers}, {}, chosen, control[: chosen.size])
+    held = node.run.exchange.codec.encode(control[: chosen.size])
+    return Round(window, {peer.hotkey: peer for peer in peers}, {}, chosen, held)
 
 
 @asynccontextmanager

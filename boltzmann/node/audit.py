@@ -71,7 +71,8 @@ def _audit(node: Node, this: Round, hotkey: str, received: Received) -> Verdict 
         return opened
     with node.worker.state.parameters_before(this.window):
         recomputed, loss, tokens = _recompute(node, this, this.pages[hotkey])
-    result = compare(opened.values, recomputed, this.control, this.chosen.bounds)
+    control = node.run.exchange.codec.decode(this.control)
+    result = compare(opened.values, recomputed, control, this.chosen.bounds)
     refusal = judge(result, node.run.gate, this.chosen.layout.names)
     if refusal is None and opened.header.tokens != tokens:
         refusal = Rejection(Reason.BAD_TOKENS, f"claims {opened.header.tokens}, not {tokens}")

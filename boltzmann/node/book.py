@@ -51,6 +51,6 @@ class Book:
         self._standings = fresh
 
     def save(self) -> None:
-        """Write the standings down. Raises: OSError."""
+        """Write the standings down. Raises: StateError."""
         rows = {hotkey: asdict(standing) for hotkey, standing in self._standings.items()}
         write_whole(self._path, json.dumps(rows, indent=1, sort_keys=True).encode())

@@ -90,7 +90,7 @@ async def follow(node: Node, window: int) -> str | None:
     """Bring the state to where it stands after `window`; else what is not there yet.
 
     Raises: Divergence if an agreed update leads to another root than its manifest names, or if the
-    newest manifest would begin the run anew.
+    newest manifest would begin the run anew or take back what the chain has ordered.
     """
     tip = await tip_at(node, window)
     if tip is None:
@@ -106,6 +106,7 @@ async def follow(node: Node, window: int) -> str | None:
         await _require_first(node, tip, links[0].manifest.window)
     base = links[0].manifest.parent if links else tip.digest
     while base and state.position.head != base:
+        await _require_unordered(node, tip)
         node.telemetry.event("undone", window=state.position.window, head=state.position.head)
         await node.worker.run(state.undo)
     for link in links:
@@ -144,6 +145,21 @@ async def _require_first(node: Node, tip: Tip, window: int) -> None:
                 f"{node.run.run.id} anew, though the chain ordered one of window {first.window} "
                 f"before it: the state was kept; tell the run's owner"
             )
+
+
+async def _require_unordered(node: Node, tip: Tip) -> None:
+    """Refuse to take back the window this state stands at if it is the chain's own.
+
+    Raises: Divergence.
+    """
+    at = node.worker.state.position
+    ordered = await tip_at(node, at.window)
+    if ordered is not None and ordered.digest == at.head:
+        raise Divergence(
+            f"the manifest of window {tip.window} by {tip.hotkey} does not stand on window "
+            f"{at.window}, which the chain ordered before it: the state was kept; tell the run's "
+            f"owner"
+        )
 
 
 async def _fetch_manifest(node: Node, tip: Tip, window: int, name: str) -> Manifest | Rejection:

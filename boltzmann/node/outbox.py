@@ -9,15 +9,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from boltzmann.errors import StateError
+
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that after a crash it is whole or not there. Raises: OSError."""
+    """Write a file so that after a crash it is whole or not there.
+
+    Raises: StateError if it cannot be written; what was there before stays.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise StateError(
+            f"{path} cannot be written ({error.strerror}): make room there and start again"
+        ) from error
 
 
 class Outbox:
@@ -28,7 +38,7 @@ class Outbox:
         self._folder = folder
 
     def keep(self, window: int, name: str, data: bytes) -> None:
-        """Write an object down. Raises: OSError."""
+        """Write an object down. Raises: StateError."""
         write_whole(self._path(window, name), data)
 
     def find(self, window: int, name: str) -> bytes | None:

@@ -42,7 +42,7 @@ class Received:
 class Round:
     """One window's state of affairs.
 
-    `queue`: hotkeys still to audit, in order; `control`: slice values of the control gradient;
+    `queue`: hotkeys still to audit, in order; `control`: the control gradient in the codec;
     `losses`: what audits recomputed, in nats per token.
     """
 
@@ -50,7 +50,7 @@ class Round:
     members: Mapping[str, Peer]
     pages: Mapping[str, tuple[int, ...]]
     chosen: Slice
-    control: Floats
+    control: bytearray
     received: dict[str, Received] = field(default_factory=dict)
     queue: list[str] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
@@ -69,7 +69,7 @@ async def open_round(node: Node, window: int) -> Round:
     gradient = await node.worker.delta(node.schedule.control(window))
     chosen = select(node.worker.state.layout, await node.blocks.hash(clock.close(window)))
     codec = node.run.exchange.codec
-    control = await node.worker.run(lambda: codec.roundtrip(chosen.gather(gradient.tensors)))
+    control = await node.worker.run(lambda: codec.encode(chosen.gather(gradient.tensors)))
     return Round(
         window=window,
         members={peer.hotkey: peer for peer in members if assignment[peer.hotkey]},

@@ -27,7 +27,7 @@ async def validate(node: Node) -> None:
             # Audits of the last window run while the miners train this one.
             await audit_until(node, book, last, node.clock.close(window), newcomers=False)
             report(node, book, last)
-            last = None  # a slice's memory: its control gradient
+            last = None  # half a slice's memory: its control gradient
         await payday.settle(node, book)
         last = await validate_window(node, book, window)
 

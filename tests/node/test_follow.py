@@ -277,6 +277,20 @@ async def test_what_is_not_there_yet_is_applied_when_it_comes(s3: str, tmp_path:
         assert at.stands_at(closing)
 
 
+async def test_what_the_chain_has_ordered_cannot_be_taken_back(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        await at.begin()
+        kept = at.leader.close(1)
+        at.leader.publish(kept)
+        assert await at.after(1) is None
+        at.leader.state.undo()
+        at.leader.publish(at.leader.close(2))  # on top of the genesis, as if window 1 were empty
+        with pytest.raises(Divergence, match=r"window 2 by .* does not stand on window 1"):
+            await at.after(2)
+        assert at.stands_at(kept)
+        assert at.follower.told.of("undone") == []
+
+
 # The run's beginning
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from boltzmann.errors import StateError
 from boltzmann.node.outbox import Outbox, write_whole
 
 
@@ -35,7 +36,7 @@ def test_what_was_kept_is_found_by_window_and_name(outbox: Outbox, tmp_path: Pat
 def test_a_write_that_fails_leaves_what_was_there(outbox: Outbox, tmp_path: Path) -> None:
     outbox.keep(3, "delta", b"whole")
     (tmp_path / "outbox" / "3.delta.tmp").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(StateError, match=r"3\.delta cannot be written \(No space left.*make room"):
         outbox.keep(3, "delta", b"another" * 10_000)
     assert outbox.find(3, "delta") == b"whole"
 
