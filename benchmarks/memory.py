@@ -77,7 +77,7 @@ def observe(folder: Path, windows: int) -> tuple[dict[str, list[tuple[int, int]]
     """Per node the (resident, unshared) bytes of each second while the network runs."""
     started = time.monotonic()
     command = [sys.executable, "-m", "boltzmann", "local", "--windows", str(windows)]
-    command += ["--train-blocks", "3", "--exchange-blocks", "4", "--block-time", "0.7"]
+    command += ["--train-blocks", "3", "--exchange-blocks", "4", "--block-time", "0.5"]
     process = subprocess.Popen([*command, "--workdir", str(folder)], stdout=subprocess.DEVNULL)
     samples: dict[str, list[tuple[int, int]]] = defaultdict(list)
     while process.poll() is None:

@@ -36,6 +36,8 @@ def run_program(program: str, folder: str, log: str, environment: dict[str, str]
     """In the forked process: become `python3 program`, its output going to `log`."""
     from setproctitle import setproctitle
 
+    # First: it finds the title's place in memory by the environment as the process got it.
+    setproctitle(f"python3 {Path(program).name} ({Path(folder).name})")
     os.setsid()  # Ctrl-C reaches the launcher, which ends all in order
     output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     for stream in (1, 2):
@@ -44,7 +46,6 @@ def run_program(program: str, folder: str, log: str, environment: dict[str, str]
     os.chdir(folder)  # no .env of the user's there
     os.environ.clear()
     os.environ.update(environment)
-    setproctitle(f"python3 {Path(program).name} ({Path(folder).name})")
     sys.argv = [program]
     runpy.run_path(program, run_name="__main__")
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from node_kit import CLOCK, CONFIG, RUN, Keys, Script, new_state
+from node_kit import CLOCK, CONFIG, RUN, new_state
+from scripted_chain import Keys, Script
 
 from boltzmann.node.objects import checkpoint_key, expected, manifest_key, update_key
 from boltzmann.protocol.commitment import Commitment, Role

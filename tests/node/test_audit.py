@@ -10,19 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from node_kit import (
-    CLOCK,
-    CONFIG,
-    RUN,
-    Bucket,
-    Keys,
-    Running,
-    Script,
-    announce,
-    reading_store,
-    running,
-)
+from node_kit import CLOCK, CONFIG, RUN, Bucket, Running, announce, reading_store, running
 from numpy.typing import NDArray
+from scripted_chain import Keys, Script
 from scripted_leader import Leader
 
 from boltzmann.node.audit import audit_until, plan, refuse, report

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
-from node_kit import DEADLINE_S, Record, Script, ScriptedChain
+from node_kit import Record
+from scripted_chain import DEADLINE_S, Script, ScriptedChain
 
 from boltzmann.errors import ChainRefused, ChainUnavailable
 from boltzmann.node import blocks as blocks_module

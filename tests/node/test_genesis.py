@@ -7,11 +7,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from node_kit import CLOCK, DEADLINE_S, RUN, Bucket, Running, Script, announce, running, store_of
+from node_kit import CLOCK, RUN, Bucket, Running, announce, running, store_of
+from scripted_chain import DEADLINE_S, Script
 from scripted_leader import Leader
 
+from boltzmann.app.setup import _announce
 from boltzmann.node.follow import follow, tip_at
 from boltzmann.node.genesis import ensure_genesis
+from boltzmann.node.membership import peers_at
 from boltzmann.protocol.commitment import Role, decode
 
 
@@ -112,3 +115,26 @@ async def test_a_genesis_that_missed_its_deciding_block_is_made_anew(
         assert node.state.position.genesis == 1
         assert node.node.outbox.find(1, "manifest") is not None
         assert node.node.run.run.id == RUN
+
+
+async def test_a_validator_that_moves_stands_by_its_last_manifest(s3: str, tmp_path: Path) -> None:
+    """Without it on chain the run would have no beginning any more."""
+    script = Script()
+    script.register("first", stake=5.0)
+    leader = Leader(script, "first", Bucket(s3, "old"), tmp_path / "leader")
+    leader.publish(leader.genesis())
+    await script.advance(CLOCK.decide(0))
+    moved = store_of(s3, "new")
+    async with running(script, "first", moved, tmp_path / "first") as node:
+        assert await follow(node.node, 0) is None
+        await _announce(node.node, Role.VALIDATOR)
+        await script.advance(CLOCK.decide(1))
+        await node.node.blocks.until(CLOCK.decide(1))
+        tip = await tip_at(node.node, 1)
+        assert tip is not None
+        assert (tip.window, tip.digest) == (0, leader.state.position.head)
+        records = len(script.records)
+        await _announce(node.node, Role.VALIDATOR)
+        assert len(script.records) == records  # nothing has changed since
+        peers = await peers_at(node.chain, RUN, script.height)
+        assert [peer.bucket for peer in peers] == [moved.address]

@@ -10,19 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from node_kit import (
-    CLOCK,
-    CONFIG,
-    DEADLINE_S,
-    RUN,
-    Bucket,
-    Keys,
-    Running,
-    Script,
-    announce,
-    running,
-    store_of,
-)
+from node_kit import CLOCK, CONFIG, RUN, Bucket, Running, announce, running, store_of
+from scripted_chain import DEADLINE_S, Keys, Script
 from scripted_leader import Leader
 
 from boltzmann.config import RunConfig

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from node_kit import CONFIG, RUN, Keys, Script, ScriptedChain
+from node_kit import CONFIG, RUN
+from scripted_chain import Keys, Script, ScriptedChain
 
 from boltzmann.errors import ConfigError
 from boltzmann.node.conduct import ADVERSARIES, Conduct, Honest, conduct_named

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from node_kit import Keys, Running, Script, ScriptedChain, reading_store, running
+from node_kit import Running, reading_store, running
+from scripted_chain import Keys, Script, ScriptedChain
 
 from boltzmann.errors import ChainRefused, ChainUnavailable
 from boltzmann.node.book import Book

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from node_kit import CONFIG, NETUID, OWNER, RUN, Keys, Script, ScriptedChain, store_of
+from node_kit import CONFIG, NETUID, RUN, store_of
+from scripted_chain import OWNER, Keys, Script, ScriptedChain
 
 from boltzmann.config import RunConfig
 from boltzmann.errors import ConfigError

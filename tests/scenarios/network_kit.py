@@ -60,11 +60,3 @@ def until(condition: Callable[[], object], what: str, process: subprocess.Popen[
 def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
     """Every process the launcher started, directly or not."""
     return list(psutil.Process(process.pid).children(recursive=True))
-
-
-def node_process(process: subprocess.Popen[str], node: str) -> psutil.Process:
-    """One node's process, by the title it shows in process lists."""
-    for child in descendants(process):
-        if f"({node})" in " ".join(child.cmdline()):
-            return child
-    raise AssertionError(f"{node} is not running")
