@@ -2,10 +2,16 @@
 
 import sys
 
-from boltzmann.app.main import run_node
-from boltzmann.app.settings import NodeConfig
-from boltzmann.node.node import Node
-from boltzmann.protocol.commitment import Role
+try:
+    from boltzmann.app.main import run_node
+    from boltzmann.app.settings import NodeConfig
+    from boltzmann.node.node import Node
+    from boltzmann.protocol.commitment import Role
+except ModuleNotFoundError as error:
+    sys.exit(
+        f"miner: the package {error.name} is not installed for {sys.executable}: use "
+        f"`bash scripts/run.sh miner`, or `source .venv/bin/activate` first"
+    )
 
 
 async def work(node: Node, settings: NodeConfig) -> None:

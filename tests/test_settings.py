@@ -59,9 +59,8 @@ def test_everything_may_stand_in_the_file(env_file: Path) -> None:
 def test_every_option_may_be_a_flag_or_a_variable(env_file: Path) -> None:
     for item in FLAGS:
         flag, variable = item.metadata["flag"], item.metadata["env"]
-        value = {"netuid": "7", "wandb_mode": "offline", "network": "embedded:x"}.get(
-            item.name, "text"
-        )
+        special = {"netuid": "7", "wandb_mode": "offline", "network": "embedded:x"}
+        value = {**special, "adversary": "half"}.get(item.name, "text")
         by_variable = {**ENVIRONMENT, "SUBTENSOR_NETWORK": "embedded:y", variable: value}
         by_flag = {**ENVIRONMENT, "SUBTENSOR_NETWORK": "embedded:y"}
         arguments = [flag, value]

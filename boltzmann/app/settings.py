@@ -12,6 +12,7 @@ from typing import Any
 from dotenv import dotenv_values
 
 from boltzmann.errors import ConfigError
+from boltzmann.node.cheats import CHEATS
 
 ENV_FILE = Path(".env")
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
@@ -89,6 +90,10 @@ class NodeConfig:
         if self.wandb_mode not in ("online", "offline", "disabled"):
             raise ConfigError(
                 f"--wandb.mode must be online, offline or disabled, got {self.wandb_mode}"
+            )
+        if self.adversary and self.adversary not in CHEATS:
+            raise ConfigError(
+                f"--adversary {self.adversary} is unknown: use one of {', '.join(CHEATS)}"
             )
         if self.adversary and not self.network.startswith("embedded:"):
             raise ConfigError("--adversary is for embedded networks only: remove it")

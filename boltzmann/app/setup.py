@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
 
+from boltzmann.app.lock import only_process
 from boltzmann.app.settings import NodeConfig
 from boltzmann.chain.connect import connect
 from boltzmann.chain.keys import WalletKeys, load_wallet, require_registered, verify
@@ -54,8 +55,9 @@ async def open_node(settings: NodeConfig, role: Role) -> AsyncIterator[Node]:
         await asyncio.to_thread(store.check)
         run = await find_run(chain, store, settings.netuid, settings.run_hash, _START_SECONDS)
         await _refuse_owner(chain, keys)
+        _require_permit(role, neuron, settings.netuid)
         telemetry = _telemetry(settings, role, neuron, run)
-        try:
+        with closing(telemetry), only_process(settings.folder / run.run.id):
             async with _running(settings, role, run, keys, chain, store, telemetry) as node:
                 telemetry.event(
                     "started",
@@ -67,8 +69,6 @@ async def open_node(settings: NodeConfig, role: Role) -> AsyncIterator[Node]:
                     bucket=store.address,
                 )
                 yield node
-        finally:
-            telemetry.close()
     finally:
         await chain.close()
 
@@ -139,6 +139,15 @@ async def _refuse_owner(chain: Chain, keys: WalletKeys) -> None:
         raise ConfigError(
             f"hotkey {keys.hotkey} holds the config of run {held.run} on chain as the subnet's "
             f"owner, and a node's record would replace it: take another hotkey for this node"
+        )
+
+
+def _require_permit(role: Role, neuron: Neuron, netuid: int) -> None:
+    """Raises: ConfigError for a validator that could only turn a miner's record into its own."""
+    if role is Role.VALIDATOR and not neuron.permit:
+        raise ConfigError(
+            f"hotkey {neuron.hotkey} (uid {neuron.uid}) has no validator permit on netuid "
+            f"{netuid}: stake more to it and wait for the subnet's next epoch, or mine with it"
         )
 
 

@@ -16,6 +16,7 @@ from boltzmann.config import (
 )
 from boltzmann.data.open import fingerprint
 from boltzmann.errors import ConfigError
+from boltzmann.node.cheats import CHEATS
 from boltzmann.protocol.clock import COMMIT_BLOCKS, WindowClock
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.rewards import RewardConfig
@@ -25,7 +26,6 @@ from boltzmann.protocol.seeds import derive
 NETUID = 220
 TAO = 10**9
 OWNER, GUEST = "owner", "guest"
-ADVERSARIES = ("random", "copy", "half", "idle")
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class Plan:
     keep: bool = False
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.adversaries) - set(ADVERSARIES))
+        unknown = sorted(set(self.adversaries) - set(CHEATS))
         if unknown:
-            raise ConfigError(f"--adversary {unknown[0]} is unknown: use {', '.join(ADVERSARIES)}")
+            raise ConfigError(f"--adversary {unknown[0]} is unknown: use {', '.join(CHEATS)}")
         if self.validators != 1:
             raise ConfigError(
                 f"--validators {self.validators}: this version's windows have one leader; use 1"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boltzmann.errors import ConfigError
+from boltzmann.node.cheats import CHEATS
 from boltzmann.node.membership import Peer
 from boltzmann.node.node import Node
 from boltzmann.node.objects import delta_key, expected
@@ -110,12 +111,7 @@ class Copy(Random):
         return None
 
 
-ADVERSARIES: dict[str, type[Honest]] = {
-    "random": Random,
-    "copy": Copy,
-    "half": Half,
-    "idle": Idle,
-}
+ADVERSARIES: dict[str, type[Honest]] = dict(zip(CHEATS, (Random, Copy, Half, Idle), strict=True))
 
 
 def conduct_named(name: str) -> Conduct:

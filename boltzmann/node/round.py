@@ -87,7 +87,7 @@ async def ingest(node: Node, this: Round) -> dict[str, Rejection]:
     folder = node.folder / "ingest" / str(this.window)
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.parent.iterdir():
-        if int(old.name) < this.window - 1:
+        if old.name.isdecimal() and int(old.name) < this.window - 1:
             shutil.rmtree(old, ignore_errors=True)
     results = await asyncio.gather(
         *(_ingest_one(node, this, peer, folder) for peer in this.members.values())

@@ -74,6 +74,8 @@ class ModelState:
         self._history = history
         self._folder = undo_folder
         undo_folder.mkdir(parents=True, exist_ok=True)
+        for old in undo_folder.glob("*.undo"):  # an earlier process's: nothing leads to them
+            old.unlink()
 
     @property
     def parameters(self) -> dict[str, Floats]:

@@ -150,7 +150,7 @@ def test_interrupt_leaves_no_process_and_no_broken_file(tmp_path: Path, finished
     try:
         until(lambda: roots(folder, "miner0").get(2), "second window", process)
         children = descendants(process)
-        titles = {" ".join(child.cmdline()) for child in children}
+        titles = {" ".join(child.cmdline()).strip() for child in children}
         for name in ("miner0", "miner1", "random0", "copy0", "half0", "idle0"):
             assert f"python3 miner.py ({name})" in titles
         assert "python3 validator.py (validator0)" in titles

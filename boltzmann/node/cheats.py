@@ -1,0 +1,3 @@
+"""The cheats of the local network by name; what each does is in `conduct`, which needs torch."""
+
+CHEATS = ("random", "copy", "half", "idle")
