@@ -14,11 +14,9 @@ import argparse
 import json
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from math import prod
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -26,20 +24,25 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.exchange_case import (
+from benchmarks.exchange_figures import Figures
+from benchmarks.exchange_node import (
     LEADER,
     MINER,
-    MODELS,
-    Committed,
-    SeedKeys,
-    block_hash,
-    peer_names,
-    run_config,
+    PEERS,
+    Case,
+    DeltasWanted,
+    Outcome,
+    exchange_run,
+    run_leader,
+    run_miner,
 )
-from benchmarks.exchange_figures import Figures
-from benchmarks.exchange_node import Case, DeltasWanted, Outcome, run_leader, run_miner
 from benchmarks.machine import machine_facts
-from boltzmann.node.objects import delta_key, expected
+from benchmarks.runs import parameters
+from benchmarks.scripted import Member, Ordered, SeedKeys, block_hash
+from benchmarks.servers import SERVERS, open_place
+from boltzmann.node.objects import commit_key, delta_key, expected
+from boltzmann.protocol.documents import digest
+from boltzmann.protocol.reveal import seal_commit
 from boltzmann.protocol.slices import select
 from boltzmann.protocol.wire import Kind, seal
 from boltzmann.store.s3 import S3Store
@@ -83,8 +86,8 @@ class Row:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--servers", nargs="+", choices=("moto", "rclone"), default=["moto"])
+    parser.add_argument("--models", nargs="+", choices=ORIGINAL_S, default=list(ORIGINAL_S))
+    parser.add_argument("--servers", nargs="+", choices=SERVERS, default=["moto"])
     parser.add_argument("--windows", type=int, default=5)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/exchange.json")
     options = parser.parse_args()
@@ -113,39 +116,35 @@ def main() -> None:
 
 def measure(server: str, model: str, windows: int) -> Iterator[Row]:
     """The leader's windows, then a miner's that applies what the leader published."""
-    sys.path.insert(0, str(ROOT / "tests" / "adapters"))
-    import store_servers
-
-    places = {"moto": store_servers.moto_place, "rclone": store_servers.rclone_place}
-    with tempfile.TemporaryDirectory() as name, places[server](Path(name)) as place:
-        stores = {bucket: place.store(bucket) for bucket in (LEADER, MINER, *peer_names())}
-        for store in stores.values():
-            store.ensure_bucket()
-        buckets = {bucket: store.address for bucket, store in stores.items()}
-        others = {bucket: buckets[bucket] for bucket in buckets if bucket != MINER}
-        keys = store_servers.KEYS
-        case = Case(model, place.endpoint, keys, others, windows, Path(name) / "nodes")
+    with tempfile.TemporaryDirectory() as name, open_place(server, Path(name) / "s3") as place:
+        stores = {bucket: place.bucket(bucket) for bucket in (LEADER, MINER, *peer_names())}
+        members = {
+            bucket: Member(store.address, float(bucket == LEADER))
+            for bucket, store in stores.items()
+        }
+        others = {bucket: members[bucket] for bucket in members if bucket != MINER}
+        case = Case(model, place, others, windows, Path(name) / "nodes")
         require_memory(model, arrays=3)
         leader = run_apart(run_leader, case, (), lambda wanted: upload(model, stores, wanted))
         yield to_row("leader", model, server, leader.figures)
         require_memory(model, arrays=4)
-        case = replace(case, buckets=buckets)
-        miner = run_apart(run_miner, case, leader.committed, lambda wanted: None)
+        case = replace(case, members=members)
+        miner = run_apart(run_miner, case, leader.ordered, lambda wanted: None)
         if miner.figures.roots != leader.figures.roots:
             raise SystemExit("the miner's state roots are not the leader's")
         yield to_row("miner", model, server, miner.figures)
 
 
 def run_apart(
-    target: Callable[[Case, Sequence[Committed], Connection], None],
+    target: Callable[[Case, Sequence[Ordered], Connection], None],
     case: Case,
-    committed: Sequence[Committed],
+    ordered: Sequence[Ordered],
     serve: Callable[[DeltasWanted], None],
 ) -> Outcome:
     """A node's outcome, from a fresh process; `serve` plays the other miners."""
     context = get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=target, args=(case, committed, theirs))
+    process = context.Process(target=target, args=(case, ordered, theirs))
     process.start()
     theirs.close()
     try:
@@ -161,17 +160,23 @@ def run_apart(
 
 
 def upload(model: str, stores: Mapping[str, S3Store], wanted: DeltasWanted) -> None:
-    """Every peer's delta of a window: noise of a clipped gradient's size, signed."""
-    run = run_config(MODELS[model])
-    close_hash = block_hash(run.windows.close(wanted.window))
+    """Every peer's delta of a window, noise of a clipped gradient's size, and its commit."""
+    run, window = exchange_run(model), wanted.window
+    close_hash = block_hash(run.windows.close(window))
     chosen = select(run.layout(parameter_shapes(run.model)), close_hash)
     for number, name in enumerate(peer_names()):
         keys = SeedKeys(name)
-        known = expected(run, Kind.DELTA, keys.hotkey, wanted.window, wanted.root, chosen)
-        random = np.random.default_rng([wanted.window, number])
+        known = expected(run, Kind.DELTA, keys.hotkey, window, wanted.root, chosen)
+        random = np.random.default_rng([window, number])
         values = random.standard_normal(chosen.size, np.float32) * np.float32(1e-5)
         sealed = seal(known, 1, run.exchange.codec.encode(values), keys.sign)
-        stores[name].put(delta_key(run.run.id, wanted.window), sealed)
+        commit = seal_commit(run.run.id, window, digest(sealed), keys.hotkey, keys.sign)
+        stores[name].put(commit_key(run.run.id, window), commit)
+        stores[name].put(delta_key(run.run.id, window), sealed)
+
+
+def peer_names() -> list[str]:
+    return [f"peer-{number}" for number in range(1, PEERS + 1)]
 
 
 def to_row(node: str, model: str, server: str, figures: Figures) -> Row:
@@ -206,11 +211,6 @@ def show(row: Row) -> None:
     spent = [f"{phase} {seconds * 1e3:.1f}" for phase, seconds in row.phases.items()]
     print("      ms: " + "  ".join(spent))
     print("      MB: " + "  ".join(f"{step} +{peak:.1f}" for step, peak in row.peaks_mb.items()))
-
-
-def parameters(model: str) -> int:
-    """How many there are."""
-    return sum(prod(shape) for shape in parameter_shapes(MODELS[model]).values())
 
 
 def require_memory(model: str, arrays: int) -> None:

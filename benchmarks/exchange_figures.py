@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
-import gc
+import asyncio
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+
+from benchmarks.nodes import forget_peak, peak
+from boltzmann.node.stages import Stage
 
 
 @dataclass
@@ -36,38 +38,31 @@ class Figures:
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         """Notes the high-water mark of what is done inside, as the Linux kernel counts it."""
-        Path("/proc/self/clear_refs").write_text("5")
+        forget_peak()
         yield
-        self.peak.setdefault(name, []).append(_status("VmHWM") - self.ready)
+        self.peak.setdefault(name, []).append(peak() - self.ready)
 
 
-class Events:
-    """Implements `boltzmann.ports.Telemetry`: keeps each window's phase timings."""
+class StageTimes:
+    """A node's trip wire that harms nobody: seconds of each stage of the newest window."""
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self.seconds: dict[Stage, float] = {}
+        self._began: dict[Stage, float] = {}
+        self._over: set[tuple[Stage, int]] = set()
+        self._moved = asyncio.Event()
 
-    def event(self, name: str, **fields: object) -> None:
-        if name in ("error", "waiting", "rejected"):
-            raise RuntimeError(f"{name}: {fields}")
-        spent = fields.get("seconds")
-        if isinstance(spent, dict):
-            self.seconds.update({f"{name}.{phase}": float(s) for phase, s in spent.items()})
+    def __call__(self, stage: Stage, moment: str, window: int) -> None:
+        now = time.monotonic()
+        if moment == "before":
+            self._began[stage] = now
+            return
+        self.seconds[stage] = now - self._began[stage]
+        self._over.add((stage, window))
+        self._moved.set()
 
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def resident() -> int:
-    """Bytes resident now, after what earlier work freed went back to the system."""
-    gc.collect()
-    ctypes.CDLL(None).malloc_trim(0)
-    return _status("VmRSS")
-
-
-def _status(field_name: str) -> int:
-    """A line of /proc/self/status, in bytes."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field_name}:"):
-            return int(line.split()[1]) * 1024
-    raise SystemExit(f"/proc/self/status has no {field_name}: memory is measured on Linux only")
+    async def over(self, stage: Stage, window: int) -> None:
+        """Wait until the node is done with a stage."""
+        while (stage, window) not in self._over:
+            self._moved.clear()
+            await self._moved.wait()

@@ -3,16 +3,16 @@
 Worker, store, journal and sr25519 keys are the real ones, and so are the functions that are timed;
 the chain is a script, so that no time goes into waiting for blocks, and there is no training:
 prepared arrays stand for what it leaves behind, the miner's dense gradient and the slice of the
-leader's control gradient. They are counted as input; what a leader keeps of the latter through the
-window, its encoding, is not: it counts.
+leader's control gradient, and a prepared number for the held-out loss. The arrays are counted as
+input; what a leader keeps of the control gradient through the window, its encoding, is not: it
+counts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, asynccontextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,53 +20,55 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.exchange_case import (
-    GENESIS,
-    LEADER,
-    MINER,
-    MODELS,
-    Committed,
-    ScriptedChain,
-    SeedKeys,
-    run_config,
-)
-from benchmarks.exchange_figures import Events, Figures, resident
-from boltzmann.chain.keys import verify
-from boltzmann.node.blocks import Blocks
+from benchmarks.exchange_figures import Figures, StageTimes
+from benchmarks.nodes import Events, open_node, reach, resident
+from benchmarks.runs import run_config
+from benchmarks.scripted import Member, Ordered, ScriptedChain
+from benchmarks.servers import Place
+from boltzmann.config import RunConfig
+from boltzmann.node.agree import agree
 from boltzmann.node.book import Book
 from boltzmann.node.conduct import Honest
 from boltzmann.node.follow import follow
-from boltzmann.node.laps import Laps
-from boltzmann.node.membership import miners, peers_at
-from boltzmann.node.miner import make_delta, offer
+from boltzmann.node.ingest import collect, ingest
+from boltzmann.node.manifests import Held
+from boltzmann.node.membership import first_validator, peers_at
+from boltzmann.node.miner import commit, make_delta, reveal
 from boltzmann.node.node import Node
-from boltzmann.node.outbox import Outbox
-from boltzmann.node.propose import propose
-from boltzmann.node.round import Round, ingest
-from boltzmann.ports import TokenBatch
-from boltzmann.protocol.rewards import passed
+from boltzmann.node.objects import manifest_key
+from boltzmann.node.round import Duty, Round, assign
+from boltzmann.node.stages import Stage
+from boltzmann.node.witness import publish_receipt
+from boltzmann.node.worker import Worker
+from boltzmann.protocol.manifest import CheckpointName, Manifest, Parent, Proposal
+from boltzmann.protocol.receipts import Verdict
+from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.slices import select
-from boltzmann.store.s3 import S3Store
 from boltzmann.train.gradients import Delta
 
 Floats = NDArray[np.float32]
 
+PEERS = 8
+LEADER, MINER = "leader", "miner"
 _FILL = 1 << 22  # coordinates filled at a time
 _SEALS = ("select", "gather", "encode", "seal", "journal")
-_PROPOSES = ("aggregate", "encode", "apply", "seal", "journal", "publish")
+_PROPOSES = ("aggregate", "encode", "apply", "journal", "publish")
+_AGREES = (Stage.VOTE, Stage.MIRROR, Stage.CERTIFY, Stage.ORDER)
 
 
 @dataclass(frozen=True)
 class Case:
-    """One model on one S3 server. `endpoint` and `keys` are for writing; `buckets`: the public
-    address by node name."""
+    """One model on one S3 server, and who is registered, by name."""
 
     model: str
-    endpoint: str
-    keys: tuple[str, str]
-    buckets: Mapping[str, str]
+    place: Place
+    members: Mapping[str, Member]
     windows: int
     folder: Path
+
+    @property
+    def run(self) -> RunConfig:
+        return exchange_run(self.model)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class Outcome:
     """A process's last word: what it measured, and which manifests the chain holds."""
 
     figures: Figures
-    committed: Sequence[Committed]
+    ordered: Sequence[Ordered]
 
 
 class Prepared(Honest):
@@ -95,155 +97,206 @@ class Prepared(Honest):
         return self._delta
 
 
-def run_miner(case: Case, committed: Sequence[Committed], pipe: Connection) -> None:
+class Measured(Worker):
+    """A worker whose held-out losses are known already."""
+
+    async def loss(self, pages: Sequence[int]) -> float:
+        return 1.0
+
+
+def exchange_run(model: str) -> RunConfig:
+    """The run that is measured: slice ratio 100, eight peers and one miner more."""
+    return run_config("exchange", model, PEERS + 1)
+
+
+def run_miner(case: Case, ordered: Sequence[Ordered], pipe: Connection) -> None:
     """Sends the Outcome of a miner that follows the windows a leader published."""
-    asyncio.run(_mine(case, committed, pipe))
+    asyncio.run(_mine(case, ordered, pipe))
 
 
-def run_leader(case: Case, committed: Sequence[Committed], pipe: Connection) -> None:
+def run_leader(case: Case, ordered: Sequence[Ordered], pipe: Connection) -> None:
     """Sends DeltasWanted and waits for an answer before each window; at last the Outcome."""
-    asyncio.run(_lead(case, committed, pipe))
+    asyncio.run(_lead(case, ordered, pipe))
 
 
-async def _mine(case: Case, committed: Sequence[Committed], pipe: Connection) -> None:
-    chain, events = ScriptedChain(case.buckets, list(committed)), Events()
-    async with _open_node(case, MINER, chain, events) as node:
+async def _mine(case: Case, ordered: Sequence[Ordered], pipe: Connection) -> None:
+    chain, events = ScriptedChain("exchange", MINER, case.members, list(ordered)), Events()
+    store, folder = case.place.store(MINER), case.folder / MINER
+    async with open_node(case.run, chain, store, folder, events, make_worker=Measured) as node:
         clock, layout = node.clock, node.worker.state.layout
+        await _take_over_genesis(node, chain)
         conduct = Prepared(tuple(_random(size, seed) for seed, size in enumerate(layout.sizes)))
         figures = Figures(resident(), layout.max_slice)
         for window in range(1, case.windows + 1):
-            await _reach(node, chain, clock.close(window))
-            total = await _mine_window(node, chain, conduct, window, figures)
-            root = node.worker.state.position.root
-            figures.add(_miner_phases(events.seconds), total, root)
+            await reach(node, chain, clock.close(window))
+            phases, total = await _mine_window(node, chain, conduct, window, figures)
+            phases = {**_miner_phases(events.latest), **phases}
+            figures.add(phases, total, node.worker.state.position.root)
             node.outbox.forget_before(window)
-        pipe.send(Outcome(figures, committed))
+        pipe.send(Outcome(figures, ordered))
 
 
 async def _mine_window(
     node: Node, chain: ScriptedChain, conduct: Prepared, window: int, figures: Figures
-) -> float:
-    """The node's own work of one window, from the closing block on; its seconds."""
+) -> tuple[dict[str, float], float]:
+    """The node's own work of one window, from the closing block on: phases, seconds in all."""
     started = time.monotonic()
     with figures.step("seal"):
         work = await make_delta(node, conduct, window)
     if work is None:
         raise RuntimeError("the miner was assigned nothing")
+    sealed = time.monotonic()
+    await commit(node, window, work)
+    committed = time.monotonic()
+    await reach(node, chain, node.clock.commit_by(window))
+    resumed = time.monotonic()
     with figures.step("upload"):
-        await offer(node, window, work)
+        await reveal(node, window, work)
     offered = time.monotonic()
     del work  # as `mine_window` does on return
-    await _reach(node, chain, node.clock.decide(window))
-    resumed = time.monotonic()
+    await reach(node, chain, node.clock.decide(window))
+    decided = time.monotonic()
     with figures.step("follow"):
-        missing = await follow(node, window)
-    if missing is not None or node.worker.state.position.window != window:
-        raise RuntimeError(f"window {window} was not applied: {missing}")
-    return offered - started + time.monotonic() - resumed
+        await _follow(node, window)
+    total = committed - started + offered - resumed + time.monotonic() - decided
+    return {"commit": committed - sealed}, total
 
 
 def _miner_phases(seconds: Mapping[str, float]) -> dict[str, float]:
     return {
         **{phase: seconds[f"sealed.{phase}"] for phase in _SEALS},
         "upload": seconds["window.upload"],
-        "fetch": seconds["applied.fetch"],
-        "open": seconds["applied.open"],
-        "apply": seconds["applied.apply"],
+        "fetch": seconds["applied.select"] + seconds["applied.fetch"],
+        "open, apply": seconds["applied.apply"],
     }
 
 
-async def _lead(case: Case, committed: Sequence[Committed], pipe: Connection) -> None:
-    chain, events = ScriptedChain(case.buckets, list(committed)), Events()
-    async with _open_node(case, LEADER, chain, events) as node:
-        state, rewards = node.worker.state, node.run.rewards
+async def _lead(case: Case, ordered: Sequence[Ordered], pipe: Connection) -> None:
+    chain, events = ScriptedChain("exchange", LEADER, case.members, list(ordered)), Events()
+    store, folder, stages = case.place.store(LEADER), case.folder / LEADER, StageTimes()
+    async with open_node(
+        case.run, chain, store, folder, events, trip=stages, make_worker=Measured
+    ) as node:
+        state = node.worker.state
+        await _begin(node, chain)
         book = Book(node.folder / "standings.json")
         book.enrol(n for n in await chain.neurons(0) if not n.permit)
         for hotkey in book.standings:
-            book[hotkey] = passed(book[hotkey], rewards, 0, score=1.0, gate=1.0, norm=0.1)
+            book.judge(Verdict(hotkey, 0, "", score=1.0, gate=1.0, norm=0.1))
         control = _random(state.layout.max_slice, seed=1)
         figures = Figures(resident(), state.layout.max_slice)
         for window in range(1, case.windows + 1):
-            await _reach(node, chain, node.clock.upload_by(window))
+            await reach(node, chain, node.clock.open(window))
+            duty = await assign(node, window)
             pipe.send(DeltasWanted(window, state.position.root))
             pipe.recv()
-            laps, total = await _lead_window(node, book, window, control, figures)
-            own = {phase: events.seconds[f"proposed.{phase}"] for phase in _PROPOSES}
-            figures.add({**laps.seconds, **own}, total, state.position.root)
+            check, total = await _lead_window(node, chain, book, duty, control, figures, stages)
+            phases = _leader_phases(check, stages.seconds, events.latest)
+            figures.add(phases, total, state.position.root)
+            await reach(node, chain, node.clock.decide(window))
+            await _follow(node, window)
             node.outbox.forget_before(window)
-        pipe.send(Outcome(figures, chain.committed))
+        pipe.send(Outcome(figures, chain.ordered))
 
 
 async def _lead_window(
-    node: Node, book: Book, window: int, control: Floats, figures: Figures
-) -> tuple[Laps, float]:
-    """The leader's work of one window, from the upload deadline on: phases, seconds in all."""
-    started, laps = time.monotonic(), Laps()
-    this = await _open_round(node, window, control)
-    laps.end("select")
-    with figures.step("ingest"):
-        refused = await ingest(node, this)
-    laps.end("fetch, check")
-    with figures.step("propose"):
-        proposal = await propose(node, book, this)
-    if refused or proposal is None or len(proposal.accepted) != len(this.members):
-        raise RuntimeError(f"not everything was accepted: {refused}")
-    return laps, time.monotonic() - started
+    node: Node,
+    chain: ScriptedChain,
+    book: Book,
+    duty: Duty,
+    control: Floats,
+    figures: Figures,
+    stages: StageTimes,
+) -> tuple[float, float]:
+    """The leader's work of one window, from the upload deadline on: until its manifest is out.
 
-
-async def _open_round(node: Node, window: int, control: Floats) -> Round:
-    """As `boltzmann.node.round.open_round`, but without training for the control gradient."""
-    peers = miners(await peers_at(node.chain, node.run.run.id, node.clock.open(window)))
-    chosen = select(node.worker.state.layout, await node.blocks.hash(node.clock.close(window)))
+    Seconds to check what was read, and in all. The commits are read before.
+    """
+    clock, window = node.clock, duty.window
+    collecting = asyncio.create_task(collect(node, duty))
+    await reach(node, chain, clock.commit_by(window))
+    chosen = select(node.worker.state.layout, await node.blocks.hash(clock.close(window)))
     held = node.run.exchange.codec.encode(control[: chosen.size])
-    return Round(window, {peer.hotkey: peer for peer in peers}, {}, chosen, held)
+    this = Round(duty, await node.councils.at(window), chosen, held)
+    await stages.over(Stage.PLEDGES, window)
+    started = time.monotonic()
+    await reach(node, chain, clock.upload_by(window))
+    with figures.step("ingest"):
+        collected = await collecting
+        fetched = time.monotonic()
+        await ingest(node, this, collected)
+    check = time.monotonic() - fetched
+    with figures.step("agree"):
+        with node.stage(Stage.RECEIPT, window):
+            await publish_receipt(node, book, this)
+        desk = await agree(node, this)
+    total = time.monotonic() - started
+    proposal = desk.proposals.get(node.hotkey)
+    if proposal is None or not desk.certified or len(proposal.accepted) != len(this.members):
+        raise RuntimeError(f"not everything was accepted: {this.refused}")
+    return check, total
 
 
-@asynccontextmanager
-async def _open_node(
-    case: Case, name: str, chain: ScriptedChain, events: Events
-) -> AsyncIterator[Node]:
-    """The named node with the run's initial state, the same in every process."""
-    from boltzmann.node.worker import Worker, pick_device
-    from boltzmann.train.model import parameter_shapes
-    from boltzmann.train.state import ModelState
+def _leader_phases(
+    check: float, stages: Mapping[Stage, float], seconds: Mapping[str, float]
+) -> dict[str, float]:
+    return {
+        "fetch": stages[Stage.INGEST],
+        "check": check,
+        "receipt": stages[Stage.RECEIPT],
+        **{phase: seconds[f"proposed.{phase}"] for phase in _PROPOSES},
+        **{stage.value: stages[stage] for stage in _AGREES},
+    }
 
-    run, folder = run_config(MODELS[case.model]), case.folder / name
-    shapes = parameter_shapes(run.model)
-    state = ModelState(run.layout(shapes), shapes, run.outer, folder / "undo", run.exchange.history)
+
+async def _begin(node: Node, chain: ScriptedChain) -> None:
+    """The run's genesis; its checkpoint is never read, so there is none."""
+    run, state = node.run.run.id, node.worker.state
+    _reset(node)
+    proposal = Proposal(
+        run=run,
+        window=0,
+        leader=node.hotkey,
+        parent=None,
+        receipts=(),
+        accepted=(),
+        norm_limit=float("inf"),
+        update="",
+        update_bytes=0,
+        root=state.position.root.hex(),
+        checkpoint=CheckpointName(0, "0" * 64),
+    )
+    manifest = Manifest(proposal, {}, ())
+    held = Held(manifest, manifest.seal(node.keys.sign))
+    node.store.put(manifest_key(run, 0, held.name.digest), held.data)
+    node.manifests.keep(held)
+    state.confirm(held.name.digest)
+    chain.ordered.append(Ordered(node.clock.decide(0), LEADER, 0, held.name.digest))
+
+
+async def _take_over_genesis(node: Node, chain: ScriptedChain) -> None:
+    """The same state as the leader's, at its manifest."""
+    _reset(node)
+    leader = first_validator(await peers_at(node.chain, node.run.run.id, node.clock.decide(0)))
+    name = Parent(chain.ordered[0].digest, 0, leader)
+    held = await node.manifests.get(name, [chain.members[LEADER].address])
+    if isinstance(held, Rejection):
+        raise RuntimeError(f"the genesis manifest is refused: {held}")
+    if held.manifest.proposal.root != node.worker.state.position.root.hex():
+        raise RuntimeError("the miner's initial state is not the leader's")
+    node.worker.state.confirm(name.digest)
+
+
+def _reset(node: Node) -> None:
+    state = node.worker.state
     _fill(state.theta, seed=0)
-    state.reset(state.parameters, GENESIS, 0)
-    store = S3Store(case.endpoint, name, *case.keys, public_url=case.buckets[name])
-    store.check()
-    blocks = Blocks(chain, events)
-    await blocks.start()
-    worker = Worker(run, state, _no_pages, pick_device("cpu"))
-    try:
-        yield Node(
-            run=run,
-            keys=SeedKeys(name),
-            verify=verify,
-            chain=chain,
-            blocks=blocks,
-            store=store,
-            schedule=run.schedule(1_000_000),
-            worker=worker,
-            outbox=Outbox(folder / "outbox"),
-            telemetry=events,
-            folder=folder,
-            fetch_seconds=60.0,
-        )
-    finally:
-        await blocks.close()
-        worker.close()
+    state.reset(state.parameters, "", 0)
 
 
-async def _reach(node: Node, chain: ScriptedChain, block: int) -> None:
-    chain.advance(block)
-    await node.blocks.until(block)
-
-
-def _no_pages(pages: Sequence[int]) -> AbstractContextManager[Iterator[TokenBatch]]:
-    raise NotImplementedError("nothing is trained here")
+async def _follow(node: Node, window: int) -> None:
+    missing = await follow(node, window)
+    if missing is not None or node.worker.state.position.window != window:
+        raise RuntimeError(f"window {window} was not applied: {missing}")
 
 
 def _random(size: int, seed: int) -> Floats:

@@ -1,6 +1,7 @@
 """Memory of the local network's nodes over many windows: peak, and growth from early to late.
 
-    python -m benchmarks.memory [--windows 100] [--out benchmarks/results/memory.json]
+    python -m benchmarks.memory [--windows 100] [--validators 1]
+                                [--out benchmarks/results/memory.json]
 
 Each node's resident and unshared memory is read once a second while a real network runs. "torch's
 own" is what a process has after importing what a miner imports, before it holds a model.
@@ -42,11 +43,12 @@ class Row:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--windows", type=int, default=100)
+    parser.add_argument("--validators", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/memory.json"))
     options = parser.parse_args()
     own = imports_only()
     with tempfile.TemporaryDirectory() as folder:
-        samples, seconds = observe(Path(folder) / "network", options.windows)
+        samples, seconds = observe(Path(folder) / "network", options.windows, options.validators)
     rows = [row(name, values) for name, values in sorted(samples.items())]
     print(f"{options.windows} windows in {seconds:.0f} s; after imports alone: {own / MB:.0f} MB")
     print(f"{'node':<12} {'peak MB':>8} {'above imports':>14} {'early MB':>9} {'late MB':>8}")
@@ -59,6 +61,7 @@ def main() -> None:
     result = {
         "machine": machine_facts(("torch", "transformers", "numpy")),
         "windows": options.windows,
+        "validators": options.validators,
         "imports_mb": own / MB,
         "nodes": [asdict(item) for item in rows],
     }
@@ -73,11 +76,14 @@ def imports_only() -> int:
     return int(done.stdout)
 
 
-def observe(folder: Path, windows: int) -> tuple[dict[str, list[tuple[int, int]]], float]:
+def observe(
+    folder: Path, windows: int, validators: int
+) -> tuple[dict[str, list[tuple[int, int]]], float]:
     """Per node the (resident, unshared) bytes of each second while the network runs."""
     started = time.monotonic()
     command = [sys.executable, "-m", "boltzmann", "local", "--windows", str(windows)]
-    command += ["--train-blocks", "3", "--exchange-blocks", "4", "--block-time", "0.5"]
+    command += ["--validators", str(validators)]
+    command += ["--train-blocks", "3", "--exchange-blocks", "7", "--block-time", "0.5"]
     process = subprocess.Popen([*command, "--workdir", str(folder)], stdout=subprocess.DEVNULL)
     samples: dict[str, list[tuple[int, int]]] = defaultdict(list)
     while process.poll() is None:

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.machine import machine_facts
+from benchmarks.servers import SERVERS, open_place
 from boltzmann.store.s3 import S3Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,14 +65,10 @@ def main() -> None:
 
 def measure(folder: Path) -> Iterator[Row]:
     """Every combination, on servers started for this benchmark."""
-    sys.path.insert(0, str(ROOT / "tests" / "adapters"))
-    from store_servers import moto_place, rclone_place
-
     with ExitStack() as running:
-        for server, start in (("moto", moto_place), ("rclone", rclone_place)):
-            (folder / server).mkdir()
-            store = running.enter_context(start(folder / server)).store("benchmark")
-            store.ensure_bucket()
+        for server in SERVERS:
+            place = running.enter_context(open_place(server, folder / server))
+            store = place.bucket("benchmark")
             store.check()
             for label, size in SIZES.items():
                 for threads in THREADS:

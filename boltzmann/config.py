@@ -118,7 +118,9 @@ class ModelConfig:
 @dataclass(frozen=True)
 class ExchangeConfig:
     """What travels. `clip_norm`: the global norm a delta is clipped to; `max_magnitude`: the
-    largest absolute value a delta may hold; `history`: windows the undo log keeps."""
+    largest absolute value a delta may hold; `history`: windows the undo log keeps;
+    `checkpoint_copies`: how many validators publish each epoch's checkpoint; `checkpoints_kept`:
+    how many of them stay in a bucket."""
 
     codec: Codec = Codec.BF16
     chunk_size: int = 256
@@ -127,6 +129,8 @@ class ExchangeConfig:
     max_magnitude: float = 100.0
     history: int = 8
     epoch_windows: int = 10
+    checkpoint_copies: int = 2
+    checkpoints_kept: int = 2
 
     def __post_init__(self) -> None:
         _require_positive("exchange", self)
@@ -135,6 +139,36 @@ class ExchangeConfig:
                 f"exchange.max_magnitude must be at most {MAX_MAGNITUDE:g}, not "
                 f"{self.max_magnitude:g}: the outer step squares it in float32"
             )
+
+
+@dataclass(frozen=True)
+class AgreementConfig:
+    """How an update is agreed upon.
+
+    `witnesses`: how many validators are drawn to witness a window, 0 for all; `vote_threshold`: the
+    share of the voters' stake that must be exceeded, in [0.5, 1); `proposer_counts`: whether the
+    proposer is a voter; `held_out_pages`: private pages each voter tests a candidate on;
+    `loss_rise_max`: nats per token by which their loss may rise.
+    """
+
+    witnesses: int = 0
+    vote_threshold: float = 0.5
+    proposer_counts: bool = True
+    held_out_pages: int = 1
+    loss_rise_max: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.witnesses < 0:
+            raise ValueError(f"agreement.witnesses must not be negative: {self.witnesses}")
+        if not 0.5 <= self.vote_threshold < 1.0:
+            raise ValueError(
+                f"agreement.vote_threshold must be at least 0.5 and below 1, not "
+                f"{self.vote_threshold}: fewer could agree on two models at once"
+            )
+        if self.held_out_pages < 1:
+            raise ValueError(f"agreement.held_out_pages must be 1 or more: {self.held_out_pages}")
+        if not self.loss_rise_max >= 0.0:
+            raise ValueError(f"agreement.loss_rise_max must be 0 or more: {self.loss_rise_max}")
 
 
 @dataclass(frozen=True)
@@ -149,6 +183,7 @@ class RunConfig:
     outer: OuterConfig
     gate: GateConfig
     rewards: RewardConfig
+    agreement: AgreementConfig = AgreementConfig()
     source: bytes = field(default=b"", compare=False, repr=False)
 
     def __post_init__(self) -> None:

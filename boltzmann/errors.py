@@ -10,6 +10,7 @@
     │   └── StoreConflict    the key already holds other bytes; uploads are create-only
     ├── DataError            a dataset, page or tokenizer that is not what the run's config says
     └── StateError
+        ├── NoRoom           the disk did not take a file; what was there before is whole
         ├── Divergence       an agreed update gives this node another root than the manifest names
         └── CorruptState     a local file or checkpoint whose digest is not the expected one
 
@@ -61,6 +62,10 @@ class DataError(BoltzmannError):
 
 class StateError(BoltzmannError):
     """Trouble with the model state."""
+
+
+class NoRoom(StateError):
+    """The disk did not take a file; what was there before is whole, and the work can be redone."""
 
 
 class Divergence(StateError):

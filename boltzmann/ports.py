@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from boltzmann.protocol.chainview import Head, Neuron, SubnetRules
+from boltzmann.protocol.chainview import CommitSpace, Head, Neuron, SubnetRules
 from boltzmann.protocol.rejection import Rejection
 
 
@@ -52,7 +52,8 @@ class Chain(Protocol):
     def heads(self) -> AsyncIterator[Head]:
         """Every finalized block once and in order, from the present one on.
 
-        Re-subscribes when the stream ends or falls silent, and back-fills what was missed.
+        Re-subscribes when the stream ends or falls silent, and back-fills what was missed. It is
+        an asynchronous generator: `aclose` ends the subscription.
         """
         ...
 
@@ -76,6 +77,10 @@ class Chain(Protocol):
         """Raw fields of each hotkey's commitment at the end of `block`."""
         ...
 
+    async def commit_space(self, block: int) -> CommitSpace:
+        """The byte budget of commitments in the chain epoch that `block` lies in, at its end."""
+        ...
+
     async def weights(self, block: int) -> Mapping[int, Mapping[int, int]]:
         """validator uid -> (miner uid -> u16 weight) at the end of `block`."""
         ...
@@ -94,12 +99,30 @@ class Chain(Protocol):
     async def close(self) -> None: ...
 
 
-class Store(Protocol):
-    """This node's own bucket, and unsigned reads of every peer's.
+class Reader(Protocol):
+    """Unsigned reads of public buckets, for which nobody needs a bucket or keys.
 
     A bucket's public `address` is `<endpoint url>/<bucket name>`. Keys are computed, never listed.
     All calls block; nodes run them in threads.
     """
+
+    def get(self, address: str, key: str, *, max_bytes: int, seconds: float) -> bytes | Rejection:
+        """The whole object, if it is at most `max_bytes` and arrives within `seconds` in all."""
+        ...
+
+    def download(
+        self, address: str, key: str, path: Path, *, exact_bytes: int, seconds: float
+    ) -> Rejection | None:
+        """The object into a new file at `path`, in small pieces; None when it is there and whole.
+
+        An object of another size than `exact_bytes` is refused before its body is read. Nothing is
+        left at `path` after a rejection.
+        """
+        ...
+
+
+class Store(Reader, Protocol):
+    """This node's own bucket, and unsigned reads of every peer's."""
 
     @property
     def address(self) -> str:
@@ -117,17 +140,10 @@ class Store(Protocol):
         """As `put`, from a file, without holding it in memory."""
         ...
 
-    def get(self, address: str, key: str, *, max_bytes: int, seconds: float) -> bytes | Rejection:
-        """The whole object, if it is at most `max_bytes` and arrives within `seconds` in all."""
-        ...
+    def delete(self, key: str) -> None:
+        """Remove an object of this node's own; one that is not there is success.
 
-    def download(
-        self, address: str, key: str, path: Path, *, exact_bytes: int, seconds: float
-    ) -> Rejection | None:
-        """The object into a new file at `path`, in small pieces; None when it is there and whole.
-
-        An object of another size than `exact_bytes` is refused before its body is read. Nothing is
-        left at `path` after a rejection.
+        Raises: StoreUnavailable, StoreError when the bucket refuses.
         """
         ...
 

@@ -37,11 +37,12 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(ADAPTERS, _ADAPTER),
     "train": _CORE,
     "node": _CORE | {"train"},
+    "audit": _CORE | {"train", "node"},
     # Only these know both a node and what stands behind its ports.
     "app": _CORE | {"train", "node"} | ADAPTERS,
     "local": _CORE | {"train", "node", "app"} | ADAPTERS,
     "__main__": {"cli"},
-    "cli": _CORE | {"train", "node", "app", "local"} | ADAPTERS,
+    "cli": _CORE | {"train", "node", "audit", "app", "local"} | ADAPTERS,
 }
 PROTOCOL_IMPORTS = {
     *("__future__", "abc", "base64", "binascii", "bisect", "collections", "dataclasses", "enum"),

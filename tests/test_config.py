@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from boltzmann.config import (
     MAX_MAGNITUDE,
+    AgreementConfig,
     DataConfig,
     ExchangeConfig,
     Identity,
@@ -34,21 +35,25 @@ else:
 
 CONFIG = RunConfig(
     run=Identity("run-1", 220, "ab" * 32),
-    windows=WindowClock(4, 5, 2, 1),
+    windows=WindowClock(4, 8, 1, 2, 1, 3, 1),
     data=DataConfig("bundled", "cd" * 32, 3, 256, 2, 8, 2),
     model=ModelConfig(259, 128, 344, 4, 4, 2),
     exchange=ExchangeConfig(codec=Codec.FP32),
     outer=OuterConfig(((0, 0.0025), (4, 0.01)), 0.9, 0.95, 1e-8, 0.1),
     gate=GateConfig(0.995, 0.98, 0.9, 1.1),
     rewards=RewardConfig(0.1, 0.25, 10),
+    agreement=AgreementConfig(3, 0.6, False, 2, 0.05),
 )
 TABLES: dict[str, dict[str, Any]] = tomllib.loads(CONFIG.encode().decode())
 DEFAULTS = {
     "run": ["format"],
     "data": ["tokenizer", "column"],
     "model": ["tie_word_embeddings", "rope_theta"],
+    "windows": [key for key in TABLES["windows"] if key not in ("train_blocks", "exchange_blocks")],
     "exchange": list(TABLES["exchange"]),
+    "agreement": list(TABLES["agreement"]),
 }
+OPTIONAL = ("exchange", "agreement")  # tables of which every key has a default
 REQUIRED = [
     (table, key)
     for table, keys in TABLES.items()
@@ -113,9 +118,22 @@ def test_defaults_need_not_be_written() -> None:
         table: {key: value for key, value in keys.items() if key not in DEFAULTS.get(table, [])}
         for table, keys in TABLES.items()
     }
-    del tables["exchange"]  # all of it has defaults
+    for table in OPTIONAL:
+        assert tables.pop(table) == {}
     parsed = RunConfig.parse(tomli_w.dumps(tables).encode())
-    assert parsed == replace(CONFIG, exchange=ExchangeConfig())
+    assert parsed == replace(
+        CONFIG,
+        windows=WindowClock(4, 8),
+        exchange=ExchangeConfig(),
+        agreement=AgreementConfig(),
+    )
+
+
+def test_what_a_run_that_says_nothing_agrees_by() -> None:
+    """Everybody witnesses and votes, and more than half of the stake decides."""
+    assert AgreementConfig() == AgreementConfig(0, 0.5, True, 1, 0.1)
+    assert (ExchangeConfig().checkpoint_copies, ExchangeConfig().checkpoints_kept) == (2, 2)
+    assert WindowClock(4, 8) == WindowClock(4, 8, 1, 1, 1, 2, 1)
 
 
 def test_whole_numbers_may_stand_for_fractions() -> None:
@@ -156,7 +174,7 @@ def test_a_missing_key_is_named(table: str, key: str) -> None:
         RunConfig.parse(tomli_w.dumps(tables).encode())
 
 
-@pytest.mark.parametrize("table", [name for name in TABLES if name != "exchange"])
+@pytest.mark.parametrize("table", [name for name in TABLES if name not in OPTIONAL])
 def test_a_missing_table_is_named(table: str) -> None:
     tables = {name: keys for name, keys in TABLES.items() if name != table}
     with pytest.raises(ConfigError, match=rf"\[{table}\] lacks"):
@@ -220,9 +238,12 @@ OUT_OF_RANGE: list[tuple[str, str, object]] = [
     *(("run", "seed", value) for value in ("", "ab", "g" * 64, "ab" * 33, "ab " * 21 + "a")),
     *(("run", "format", value) for value in (0, 2)),
     *(("windows", "train_blocks", value) for value in (0, -4)),
-    *(("windows", "exchange_blocks", value) for value in (0, 3)),
-    *(("windows", "upload_blocks", value) for value in (0, 4)),
-    *(("windows", "order_blocks", value) for value in (0, 3)),
+    *(("windows", "exchange_blocks", value) for value in (-1, 0, 5)),
+    *(("windows", "commit_blocks", value) for value in (-1, 0, 4)),
+    *(("windows", "upload_blocks", value) for value in (-1, 0, 5)),
+    *(("windows", "receipt_blocks", value) for value in (-1, 4)),
+    *(("windows", "turn_blocks", value) for value in (-1, 0)),
+    *(("windows", "order_blocks", value) for value in (-1, 4)),
     *(("data", "sequence_length", value) for value in (-1, 0, 1)),
     *(
         ("data", key, value)
@@ -252,6 +273,10 @@ OUT_OF_RANGE: list[tuple[str, str, object]] = [
     ("gate", "norm_max", 0.8),
     *(("rewards", key, value) for key in ("moving_alpha", "audit_rate") for value in (0, 1.1, -1)),
     ("rewards", "trust_windows", -1),
+    ("agreement", "witnesses", -1),
+    *(("agreement", "vote_threshold", value) for value in (-0.5, 0, 0.4999999, 1, 1.5)),
+    *(("agreement", "held_out_pages", value) for value in (0, -1)),
+    ("agreement", "loss_rise_max", -0.1),
 ]
 
 
@@ -285,7 +310,19 @@ def test_every_number_has_a_case_of_its_own_out_of_range() -> None:
         ("run", "seed", "AB" * 32),
         ("gate", "gate_min", -1),
         ("gate", "norm_min", 1.1),
-        ("windows", "exchange_blocks", 4),
+        ("windows", "exchange_blocks", 6),
+        ("windows", "commit_blocks", 3),
+        ("windows", "receipt_blocks", 0),
+        ("windows", "turn_blocks", 1000),
+        ("windows", "order_blocks", 0),
+        ("exchange", "checkpoint_copies", 1),
+        ("exchange", "checkpoints_kept", 1),
+        ("agreement", "witnesses", 0),
+        ("agreement", "vote_threshold", 0.5),
+        ("agreement", "vote_threshold", 0.999999),
+        ("agreement", "held_out_pages", 1),
+        ("agreement", "loss_rise_max", 0),
+        ("agreement", "proposer_counts", True),
         ("data", "sequence_length", 2),
         ("outer", "schedule", [[0, 0]]),
     ],
@@ -320,3 +357,15 @@ def test_the_config_shows_no_second_copy_of_its_file() -> None:
     parsed = RunConfig.parse(CONFIG.encode())
     assert "source=b" not in repr(parsed)
     assert {field.name for field in fields(RunConfig)} == {*TABLES, "source"}
+
+
+def test_windows_of_four_blocks_can_be_written() -> None:
+    short = {"train_blocks": 1, "exchange_blocks": 3, "receipt_blocks": 0, "order_blocks": 0}
+    rest = {"commit_blocks": 1, "upload_blocks": 1}
+    assert RunConfig.parse(encoded({"windows": {**short, **rest}})).windows.length == 4
+
+
+def test_a_clock_without_a_block_for_the_proposal_names_all_its_steps() -> None:
+    said = refusal("windows", "exchange_blocks", 5)
+    assert "exchange_blocks = 5 leaves no block for the proposal" in said
+    assert all(f"{step}_blocks" in said for step in ("commit", "upload", "receipt", "order"))

@@ -84,6 +84,20 @@ class NodeConfig:
         "",
     )
 
+    crash_at: str = _setting(
+        "--crash_at",
+        "CRASH_AT",
+        "for tests: end as by a power cut, e.g. before:seal:3; embedded networks only",
+        "",
+    )
+    sync_state: bool = _setting(
+        "--sync_state",
+        "SYNC_STATE",
+        "catch up from the newest checkpoint and the updates since: always on, kept for scripts "
+        "of the first version",
+        True,
+    )
+
     def __post_init__(self) -> None:
         if self.netuid < 0:
             raise ConfigError(f"--netuid must not be negative, got {self.netuid}")
@@ -95,6 +109,13 @@ class NodeConfig:
             raise ConfigError(
                 f"--adversary {self.adversary} is unknown: use one of {', '.join(CHEATS)}"
             )
+        if not self.sync_state:
+            raise ConfigError(
+                "--sync_state 0 is not possible: a node that holds another model than the others "
+                "can neither earn nor judge; leave it out"
+            )
+        if self.crash_at and not self.network.startswith("embedded:"):
+            raise ConfigError("--crash_at is for embedded networks only: remove it")
         if self.adversary and not self.network.startswith("embedded:"):
             raise ConfigError("--adversary is for embedded networks only: remove it")
 

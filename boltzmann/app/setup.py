@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from boltzmann.app.lock import only_process
 from boltzmann.app.settings import NodeConfig
@@ -22,14 +23,20 @@ from boltzmann.node.blocks import Blocks
 from boltzmann.node.keepsake import save_state
 from boltzmann.node.node import Node
 from boltzmann.node.outbox import Outbox
+from boltzmann.node.patience import Patient
 from boltzmann.node.runconfig import find_run
+from boltzmann.node.stages import Crash
 from boltzmann.ports import Chain, Store, Telemetry, Tokenizer
 from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.commitment import Commitment, Role, decode
+from boltzmann.protocol.pages import PageSchedule
 from boltzmann.store.s3 import S3Store
 from boltzmann.telemetry.console import Console
 from boltzmann.telemetry.fanout import Fanout
 from boltzmann.telemetry.jsonl import JsonLines
+
+if TYPE_CHECKING:
+    from boltzmann.node.worker import Worker
 
 _START_SECONDS = 30.0  # for the one read of run.toml
 
@@ -83,8 +90,51 @@ async def _running(
     store: Store,
     telemetry: Telemetry,
 ) -> AsyncIterator[Node]:
+    from boltzmann.node.councils import Councils
+    from boltzmann.node.manifests import Manifests
+
+    folder = settings.folder / run.run.id
+    schedule, worker = _machine(settings, run, telemetry)
+    chain = Patient(chain, telemetry)
+    blocks = Blocks(chain, telemetry)
+    await blocks.start()
+    fetch_seconds = await _fetch_seconds(chain, run)
+    node = Node(
+        run=run,
+        keys=keys,
+        verify=verify,
+        chain=chain,
+        blocks=blocks,
+        store=store,
+        schedule=schedule,
+        worker=worker,
+        outbox=Outbox(folder / "outbox"),
+        telemetry=telemetry,
+        folder=folder,
+        fetch_seconds=fetch_seconds,
+        poll_seconds=await _poll_seconds(chain),
+        councils=Councils(chain, run),
+        manifests=Manifests(store, verify, run.run.id, fetch_seconds),
+        trip=Crash.parse(settings.crash_at),
+    )
+    try:
+        at = worker.state.position
+        telemetry.event("restored", window=at.window, head=at.head)
+        await _announce(node, role)
+        yield node
+    finally:
+        await blocks.close()
+        if worker.state.position.head:
+            await save_state(node, worker.state.position.window + 1)
+        worker.close()
+
+
+def _machine(
+    settings: NodeConfig, run: RunConfig, telemetry: Telemetry
+) -> tuple[PageSchedule, Worker]:
+    """Data, model and state as this node left them. Raises: ConfigError, DataError."""
     from boltzmann.node.worker import Worker, pick_device  # torch and transformers: seconds
-    from boltzmann.train import snapshot
+    from boltzmann.train import checkpoint
     from boltzmann.train.model import parameter_shapes
     from boltzmann.train.state import ModelState
 
@@ -99,36 +149,11 @@ async def _running(
     folder = settings.folder / run.run.id
     state = ModelState(run.layout(shapes), shapes, run.outer, folder / "undo", run.exchange.history)
     try:
-        snapshot.load(state, folder / "state")
-    except CorruptState as error:
+        checkpoint.read(state, folder / "state", run.run.id)
+    except CorruptState as error:  # what the validators hold takes its place
         telemetry.event("error", what="the saved state", detail=str(error))
-        raise
-    blocks = Blocks(chain, telemetry)
-    await blocks.start()
     load = partial(Prefetch, pages, tokenizer, data.sequence_length)
-    worker = Worker(run, state, load, pick_device(settings.device))
-    node = Node(
-        run=run,
-        keys=keys,
-        verify=verify,
-        chain=chain,
-        blocks=blocks,
-        store=store,
-        schedule=schedule,
-        worker=worker,
-        outbox=Outbox(folder / "outbox"),
-        telemetry=telemetry,
-        folder=folder,
-        fetch_seconds=await _fetch_seconds(chain, run),
-    )
-    try:
-        await _announce(node, role)
-        yield node
-    finally:
-        await blocks.close()
-        if state.position.head:
-            await save_state(node)
-        worker.close()
+    return schedule, Worker(run, state, load, pick_device(settings.device))
 
 
 async def _refuse_owner(chain: Chain, keys: WalletKeys) -> None:
@@ -160,10 +185,15 @@ def _check_vocabulary(run: RunConfig, tokenizer: Tokenizer) -> None:
 
 
 async def _fetch_seconds(chain: Chain, run: RunConfig) -> float:
-    """Half the time between upload deadline and decision, and never under two seconds."""
+    """Half the time there is to read a window's deltas, and never under two seconds."""
     clock = run.windows
-    blocks = clock.decide(0) - clock.upload_by(0)
+    blocks = clock.upload_blocks + clock.receipt_blocks
     return max(2.0, blocks * await chain.block_time() / 2)
+
+
+async def _poll_seconds(chain: Chain) -> float:
+    """An eighth of a block: agreeing takes a few looks at the others' buckets per block."""
+    return min(1.0, max(0.05, await chain.block_time() / 8))
 
 
 async def _announce(node: Node, role: Role) -> None:

@@ -15,18 +15,18 @@ from typing import Any, TypeVar
 
 import bittensor as bt
 from bittensor.intents.weights import clip_to_max_weight, normalize
-from bittensor.result import ConnectionNotReady, ErrorCode
+from bittensor.result import ConnectionNotReady
 
 from boltzmann.chain.deadline import within
 from boltzmann.chain.heads import consecutive_heads
-from boltzmann.chain.sdk_errors import PREFLIGHT_NAMES, translated
+from boltzmann.chain.sdk_errors import WEIGHT_NAMES, Names, translated
+from boltzmann.chain.values import commit_space, neuron, raw_fields
 from boltzmann.errors import ChainRefused, ChainUnavailable
-from boltzmann.protocol.chainview import Head, Neuron, SubnetRules
+from boltzmann.protocol.chainview import CommitSpace, Head, Neuron, SubnetRules, epoch_index
 from boltzmann.protocol.commitment import MAX_FIELD_BYTES, MAX_FIELDS
 
 T = TypeVar("T")
 U16_MAX = 65535
-RAO = 1e9  # to one token
 
 
 @dataclass(frozen=True)
@@ -102,8 +102,8 @@ class SubtensorChain:
         )
         if graph is None:
             raise self._no_subnet(block)
-        rows = sorted(graph.neurons, key=lambda neuron: neuron.uid)
-        return tuple(_neuron(row) for row in rows)
+        rows = sorted(graph.neurons, key=lambda row: row.uid)
+        return tuple(neuron(row) for row in rows)
 
     async def rules(self, block: int) -> SubnetRules:
         items = bt.storage.SubtensorModule
@@ -133,7 +133,16 @@ class SubtensorChain:
     async def commitments(self, block: int) -> Mapping[str, tuple[bytes, ...]]:
         item = bt.storage.Commitments.CommitmentOf
         rows = await self._ask(self._client.query_map(item, [self._netuid], block=block))
-        return {str(hotkey): _raw_fields(record) for hotkey, record in rows}
+        return {str(hotkey): raw_fields(record) for hotkey, record in rows}
+
+    async def commit_space(self, block: int) -> CommitSpace:
+        items = bt.storage.Commitments
+        limit, epoch, rows = await asyncio.gather(
+            self._ask(self._client.query(items.MaxSpace, block=block)),
+            self._epoch(block),
+            self._ask(self._client.query_map(items.UsedSpaceOf, [self._netuid], block=block)),
+        )
+        return commit_space(limit, rows, epoch)
 
     async def weights(self, block: int) -> Mapping[int, Mapping[int, int]]:
         item = bt.storage.SubtensorModule.Weights
@@ -164,7 +173,7 @@ class SubtensorChain:
             )
         intent = bt.SetWeights(netuid=self._netuid, weights=dict(weights), version_key=version_key)
         try:
-            return await self._write(self._client.execute(intent, self._hotkey()), PREFLIGHT_NAMES)
+            return await self._write(self._client.execute(intent, self._hotkey()), WEIGHT_NAMES)
         except ValueError as error:
             # Its preflight reads a storage item that older runtimes do not have.
             if "SubnetEpochConsensus" not in str(error):
@@ -181,11 +190,10 @@ class SubtensorChain:
         call = bt.calls.SubtensorModule.set_weights(
             netuid=self._netuid, dests=uids, weights=values, version_key=version_key
         )
-        return await self._write(self._client.submit_call(call, self._hotkey(), signer="hotkey"))
+        work = self._client.submit_call(call, self._hotkey(), signer="hotkey")
+        return await self._write(work, WEIGHT_NAMES)
 
-    async def _write(
-        self, work: Awaitable[Any], names: Mapping[ErrorCode, str] | None = None
-    ) -> int:
+    async def _write(self, work: Awaitable[Any], names: Names | None = None) -> int:
         """The height of the block that includes a call, once it is final.
 
         After ChainUnavailable the call may still get in; both calls may be repeated all the same.
@@ -198,7 +206,7 @@ class SubtensorChain:
         except (ChainUnavailable, asyncio.CancelledError):
             self._forget_nonce()
             raise
-        with translated():
+        with translated(names):
             result.raise_for_failure()
         if result.extrinsic_id is None:
             raise ChainUnavailable("the chain took the call but did not say in which block it is")
@@ -235,6 +243,20 @@ class SubtensorChain:
         )
         return await self._ask(asyncio.gather(*reads))
 
+    async def _epoch(self, block: int) -> int:
+        """The number of the subnet's epoch that `block` lies in, as the chain counts them."""
+        items = bt.storage.SubtensorModule
+        try:
+            (index,) = await self._at(block, items.SubnetEpochIndex)
+        except ValueError as error:
+            # An older runtime: its epochs lie on a fixed grid, and none is counted.
+            if "SubnetEpochIndex" not in str(error):
+                raise
+        else:
+            return int(index)
+        (tempo,) = await self._at(block, items.Tempo)
+        return epoch_index(block, self._netuid, int(tempo))
+
     async def _finalized(self) -> AsyncIterator[int]:
         async with aclosing(self._client.blocks(finalized=True)) as headers:
             while True:
@@ -251,31 +273,3 @@ class SubtensorChain:
 def _is_weight(item: tuple[int, float]) -> bool:
     uid, weight = item
     return 0 <= uid <= U16_MAX and math.isfinite(weight) and weight >= 0
-
-
-def _neuron(row: Any) -> Neuron:
-    return Neuron(
-        uid=row.uid,
-        hotkey=row.hotkey,
-        stake=row.total_stake.rao / RAO,
-        permit=row.validator_permit,
-        registered_at=row.block_at_registration,
-        last_update=row.last_update,
-        incentive=row.incentive,
-        dividends=row.dividends,
-        emission=row.emission.rao / RAO,
-    )
-
-
-def _raw_fields(record: Any) -> tuple[bytes, ...]:
-    """The bytes of a record's Raw fields, in order; hashes and timelocked fields are left out.
-
-    A decoded field is {"Raw5": "0x…"}, and {"Raw0": []} when it is empty.
-    """
-    return tuple(
-        bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else bytes(value)
-        for field in record["info"]["fields"]
-        if isinstance(field, dict)
-        for variant, value in field.items()
-        if variant.startswith("Raw")
-    )

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from boltzmann import __version__
-from boltzmann.cli import local
+from boltzmann.cli import audit, checkpoint, local
 from boltzmann.errors import BoltzmannError
 
 
@@ -17,6 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"boltzmann {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     local.add(commands)
+    checkpoint.add(commands)
+    audit.add(commands)
     options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)

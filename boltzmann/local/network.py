@@ -59,9 +59,18 @@ class Network:
         for member in self.plan.members:
             self.spawn(member)
 
-    def spawn(self, member: Member) -> Process:
-        """Start a node, for the first time or again after its end; its log and state go on."""
-        process = _spawn(self, member)
+    def spawn(
+        self,
+        member: Member,
+        settings: Mapping[str, str] | None = None,
+        program: Path | None = None,
+    ) -> Process:
+        """Start a node, for the first time or again after its end; its log and state go on.
+
+        `settings`: more of them than it has from the plan, by their environment names; `program`:
+        what it runs in place of miner.py or validator.py.
+        """
+        process = _spawn(self, member, program or ROOT / member.program, settings or {})
         self.processes[:] = [p for p in self.processes if p.member != member] + [process]
         return process
 
@@ -154,13 +163,13 @@ def _settings(network: Network, name: str) -> dict[str, str]:
     }
 
 
-def _spawn(network: Network, member: Member) -> Process:
-    program = ROOT / member.program
+def _spawn(network: Network, member: Member, program: Path, settings: Mapping[str, str]) -> Process:
     if not program.exists():
         raise BoltzmannError(f"{program} is not there: run from a checkout of the repository")
     environment = {**_inherited(), **_settings(network, member.name)}
     if member.role not in ("honest", "validator"):
         environment["ADVERSARY"] = member.role
+    environment.update(settings)
     home = network.folder / "nodes" / member.name
     home.mkdir(parents=True, exist_ok=True)
     log = network.folder / "logs" / f"{member.name}.log"

@@ -17,7 +17,7 @@ from boltzmann.config import (
 from boltzmann.data.open import fingerprint
 from boltzmann.errors import ConfigError
 from boltzmann.node.cheats import CHEATS
-from boltzmann.protocol.clock import COMMIT_BLOCKS, WindowClock
+from boltzmann.protocol.clock import INCLUSION_BLOCKS, WindowClock
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.rewards import RewardConfig
 from boltzmann.protocol.scoring import GateConfig
@@ -56,8 +56,9 @@ class Plan:
     adversaries: Mapping[str, int] = field(default_factory=lambda: {"random": 1})
     windows: int = 30
     train_blocks: int = 4
-    exchange_blocks: int = 5
+    exchange_blocks: int = 7
     block_time: float = 1.0
+    epoch_windows: int = 10
     seed: int = 1
     workdir: Path = Path(".boltzmann/local")
     summary: Path | None = None
@@ -67,14 +68,15 @@ class Plan:
         unknown = sorted(set(self.adversaries) - set(CHEATS))
         if unknown:
             raise ConfigError(f"--adversary {unknown[0]} is unknown: use {', '.join(CHEATS)}")
-        if self.validators != 1:
+        if (
+            min(self.miners, self.validators, self.epoch_windows) < 1
+            or min(self.windows, self.seed) < 0
+        ):
             raise ConfigError(
-                f"--validators {self.validators}: this version's windows have one leader; use 1"
+                "--miners and --validators must be at least 1, --windows and --seed at least 0"
             )
-        if self.miners < 1 or self.windows < 0 or self.block_time <= 0 or self.seed < 0:
-            raise ConfigError(
-                "--miners must be at least 1, --block-time above 0, --windows and --seed at least 0"
-            )
+        if not self.block_time > 0:
+            raise ConfigError(f"--block-time must be above 0 seconds, not {self.block_time}")
         try:
             self.clock()
         except ValueError as error:
@@ -94,9 +96,11 @@ class Plan:
         return derive(self.seed.to_bytes(32, "big"), purpose, name)
 
     def clock(self) -> WindowClock:
-        """A quarter of the exchange to upload, one block for the order, the rest to audit."""
-        upload = max(1, self.exchange_blocks // 4)
-        return WindowClock(self.train_blocks, self.exchange_blocks, upload, 1)
+        """One block each to commit, to upload and to order; the rest to audit and to agree."""
+        receipt = max(0, (self.exchange_blocks - 3) // 3)
+        return WindowClock(
+            self.train_blocks, self.exchange_blocks, receipt_blocks=receipt, turn_blocks=1
+        )
 
     def run_config(self) -> RunConfig:
         """A Llama of 0.86M parameters on bytes of the text that ships with Python."""
@@ -121,7 +125,9 @@ class Plan:
                 num_attention_heads=4,
                 num_key_value_heads=4,
             ),
-            exchange=ExchangeConfig(chunk_size=256, slice_ratio=2),
+            exchange=ExchangeConfig(
+                chunk_size=256, slice_ratio=2, epoch_windows=self.epoch_windows
+            ),
             outer=OuterConfig(
                 schedule=((0, 0.0025), (4, 0.01), (last, 0.0025)),
                 beta1=0.9,
@@ -148,7 +154,7 @@ class Plan:
             owner_hotkey=hotkeys[OWNER],
             owner_coldkey=coldkeys[OWNER],
             block_time_s=self.block_time,
-            held_at=clock.decide(0) - COMMIT_BLOCKS,
+            held_at=clock.decide(0) - INCLUSION_BLOCKS,
             tempo=2 * clock.length - 1,
             weights_rate_limit=clock.length,
             neurons=tuple(

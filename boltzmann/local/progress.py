@@ -34,13 +34,14 @@ class Progress:
     """Everything reported so far.
 
     `roots`: window -> node name -> state root after the window; `losses`: window -> mean nats per
-    token the validator recomputed; `accepted`: window -> hotkeys in the update; `closed_round`:
-    the newest window whose audits are done.
+    token the validator recomputed; `accepted`: window -> hotkeys in the update; `leaders`:
+    window -> who proposed it; `closed_round`: the newest window whose audits are done.
     """
 
     roots: dict[int, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     losses: dict[int, float] = field(default_factory=dict)
     accepted: dict[int, list[str]] = field(default_factory=dict)
+    leaders: dict[int, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     peers: dict[str, PeerLine] = field(default_factory=lambda: defaultdict(PeerLine))
     notes: list[str] = field(default_factory=list)
@@ -49,6 +50,7 @@ class Progress:
     first_update_at: float | None = None
     first_weights_at: float | None = None
     first_open_at: float | None = None
+    _refused: set[tuple[int, str]] = field(default_factory=set)
 
     def add(self, node: str, hotkey: str, event: dict[str, Any]) -> None:
         """Take one event of one node."""
@@ -60,15 +62,23 @@ class Progress:
 
     def _on_applied(self, node: str, event: dict[str, Any]) -> None:
         self.roots[event["window"]][node] = event["root"]
+        self.accepted[event["window"]] = event["accepted"]
         self.first_update_at = self.first_update_at or event["t"]
 
     def _on_window(self, node: str, event: dict[str, Any]) -> None:
         self.first_open_at = self.first_open_at or event["t"]
-        if "propose" in event["seconds"]:
-            self.accepted[event["window"]] = event["accepted"]
+        if "agree" in event["seconds"]:
             self.seconds = event["seconds"]
-            if event["accepted"]:
-                self.roots[event["window"]][node] = event["root"]
+
+    def _on_proposed(self, node: str, event: dict[str, Any]) -> None:
+        self.leaders[event["window"]] = node
+
+    def _on_ballot(self, node: str, event: dict[str, Any]) -> None:
+        if event["objection"]:
+            self.notes.append(
+                f"{node}: voted against the update of window {event['window']}: "
+                f"{event['objection']}"
+            )
 
     def _on_round(self, node: str, event: dict[str, Any]) -> None:
         self.closed_round = max(self.closed_round, event["window"])
@@ -83,7 +93,11 @@ class Progress:
             line.gates.append(line.gate)
 
     def _on_rejected(self, node: str, event: dict[str, Any]) -> None:
-        self.peers[event["hotkey"]].rejected[event["reason"]] += 1
+        # Several validators refuse the same delta: it is one refusal.
+        seen = (event["window"], event["hotkey"])
+        if seen not in self._refused:
+            self._refused.add(seen)
+            self.peers[event["hotkey"]].rejected[event["reason"]] += 1
 
     def _on_weights(self, node: str, event: dict[str, Any]) -> None:
         self.weights_set += 1

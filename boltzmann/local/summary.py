@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -67,10 +68,10 @@ async def summarise(network: Network, chain: Chain, progress: Progress, launched
     head = await chain.head()
     neurons = {neuron.hotkey: neuron for neuron in await chain.neurons(head.number)}
     rows = await chain.weights(head.number)
-    weights: dict[int, float] = {}
-    for item in network.processes:
-        row = rows.get(neurons[item.hotkey].uid, {}) if not item.member.is_miner else {}
-        weights.update({uid: value / sum(row.values()) for uid, value in row.items()})
+    weights: dict[int, float] = defaultdict(float)
+    for row in rows.values():  # the mean over the validators, as each weighs its own
+        for uid, value in row.items():
+            weights[uid] += value / sum(row.values()) / len(rows)
     peers = []
     for item in network.processes:
         if item.member.is_miner:

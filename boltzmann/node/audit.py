@@ -5,22 +5,30 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from statistics import fmean
 
 from boltzmann.node.book import Book
 from boltzmann.node.node import Node
 from boltzmann.node.round import Floats, Received, Round, reopen
 from boltzmann.protocol import aggregate
+from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rejection import Reason, Rejection
-from boltzmann.protocol.rewards import absent, failed, passed, trusted, weights
+from boltzmann.protocol.rewards import absent, failed, passed, weights
 from boltzmann.protocol.scoring import Comparison, compare, judge
 
 # Who is audited is private to the validator, and never consensus-relevant.
 _private = random.SystemRandom()
 
 
+# Nothing was gained by these, and an honest miner may meet with each of them.
+_ABSENCES = frozenset(
+    {Reason.ABSENT, Reason.SLOW, Reason.UNREACHABLE, Reason.UNCOMMITTED, Reason.WRONG_BASE}
+)
+
+
 @dataclass(frozen=True)
-class Verdict:
+class Finding:
     """An audit's outcome. `loss`: the validator's own, in nats per token, on the member's pages."""
 
     comparison: Comparison
@@ -31,10 +39,9 @@ class Verdict:
 
 def plan(node: Node, book: Book, this: Round) -> None:
     """Queue the round's audits: who is not trusted first, then a private draw of the others."""
-    rewards = node.run.rewards
-    known = [h for h in this.received if trusted(book[h], rewards, this.window - 1)]
-    fresh = [h for h in this.received if h not in known]
-    drawn = [h for h in known if _private.random() < rewards.audit_rate]
+    known = [hotkey for hotkey in this.received if _is_known(node, book, this, hotkey)]
+    fresh = [hotkey for hotkey in this.received if hotkey not in known]
+    drawn = [hotkey for hotkey in known if _private.random() < node.run.rewards.audit_rate]
     this.queue = [*_shuffled(fresh), *_shuffled(drawn)]
 
 
@@ -43,30 +50,42 @@ async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcom
 
     Ends as soon as the state has gone beyond the round: its parameters are out of reach then.
     """
-    state = node.worker.state
-    while this.queue and node.blocks.latest < block and state.position.window <= this.window:
+    while this.queue and node.blocks.latest < block and _is_within_reach(node, this):
         hotkey = this.queue[0]
-        if newcomers and trusted(book[hotkey], node.run.rewards, this.window - 1):
+        if newcomers and _is_known(node, book, this, hotkey):
             return
-        verdict = await node.worker.run(
-            lambda who=hotkey: _audit(node, this, who, this.received[who])  # type: ignore[misc]
-        )
+        finding = await node.worker.run(partial(examine, node, this, hotkey, this.received[hotkey]))
         this.queue.pop(0)
-        _record(node, book, this, hotkey, verdict)
+        _record(node, book, this, hotkey, finding)
+
+
+def _is_known(node: Node, book: Book, this: Round, hotkey: str) -> bool:
+    """Whether a hotkey has a recent pass, so that its delta may enter before it is audited."""
+    return book.trusts(hotkey, this.window - 1 - node.run.rewards.trust_windows)
+
+
+def _is_within_reach(node: Node, this: Round) -> bool:
+    """Whether the parameters that the round's miners trained on can be had."""
+    state = node.worker.state
+    at = state.position.window
+    return at < this.window or (at == this.window and state.can_undo)
 
 
 def refuse(node: Node, book: Book, this: Round, hotkey: str, why: Rejection) -> None:
     """Record a member whose object did not arrive or open: absence decays, a forgery fails."""
-    if why.reason in (Reason.ABSENT, Reason.SLOW, Reason.UNREACHABLE):
+    if not book.counts(hotkey, this.window, why.reason.value):
+        return
+    if why.reason in _ABSENCES:
         book[hotkey] = absent(book[hotkey], node.run.rewards)
     else:
-        book[hotkey] = failed(book[hotkey], node.run.rewards, this.window, 0.0, 0.0)
+        book[hotkey] = failed(book[hotkey], node.run.rewards, 0.0, 0.0)
+        book.judge(Verdict(hotkey, this.window, why.reason.value, 0.0, 0.0, 0.0))
     _report_refusal(node, this, hotkey, why)
 
 
-def _audit(node: Node, this: Round, hotkey: str, received: Received) -> Verdict | Rejection:
+def examine(node: Node, this: Round, hotkey: str, received: Received) -> Finding | Rejection:
     """In the worker's thread: the parameters are put back to what the window trained on."""
-    opened = reopen(node, received.path, received.known)
+    opened = reopen(node, received)
     if isinstance(opened, Rejection):
         return opened
     with node.worker.state.parameters_before(this.window):
@@ -76,7 +95,7 @@ def _audit(node: Node, this: Round, hotkey: str, received: Received) -> Verdict 
     refusal = judge(result, node.run.gate, this.chosen.layout.names)
     if refusal is None and opened.header.tokens != tokens:
         refusal = Rejection(Reason.BAD_TOKENS, f"claims {opened.header.tokens}, not {tokens}")
-    return Verdict(result, refusal, loss, aggregate.norm(recomputed))
+    return Finding(result, refusal, loss, aggregate.norm(recomputed))
 
 
 def _recompute(node: Node, this: Round, pages: Sequence[int]) -> tuple[Floats, float, int]:
@@ -86,19 +105,20 @@ def _recompute(node: Node, this: Round, pages: Sequence[int]) -> tuple[Floats, f
     return node.run.exchange.codec.roundtrip(values), delta.loss, delta.tokens
 
 
-def _record(node: Node, book: Book, this: Round, hotkey: str, verdict: Verdict | Rejection) -> None:
-    if isinstance(verdict, Rejection):
-        refuse(node, book, this, hotkey, verdict)
+def _record(node: Node, book: Book, this: Round, hotkey: str, finding: Finding | Rejection) -> None:
+    if isinstance(finding, Rejection):
+        refuse(node, book, this, hotkey, finding)
         return
-    rewards, found = node.run.rewards, verdict.comparison
-    if verdict.refusal is None:
-        book[hotkey] = passed(
-            book[hotkey], rewards, this.window, found.score, found.gate, verdict.norm
-        )
-    else:
-        book[hotkey] = failed(book[hotkey], rewards, this.window, found.score, found.gate)
-        _report_refusal(node, this, hotkey, verdict.refusal)
-    this.losses.append(verdict.loss)
+    this.losses.append(finding.loss)
+    if not book.counts(hotkey, this.window, "audited"):
+        return
+    rewards, found, refusal = node.run.rewards, finding.comparison, finding.refusal
+    change = passed if refusal is None else failed
+    book[hotkey] = change(book[hotkey], rewards, found.score, found.gate)
+    reason = "" if refusal is None else refusal.reason.value
+    book.judge(Verdict(hotkey, this.window, reason, found.score, found.gate, finding.norm))
+    if refusal is not None:
+        _report_refusal(node, this, hotkey, refusal)
 
 
 def _report_refusal(node: Node, this: Round, hotkey: str, why: Rejection) -> None:

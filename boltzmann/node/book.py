@@ -1,4 +1,4 @@
-"""A validator's standings by hotkey, kept across restarts."""
+"""What a validator holds of each hotkey, kept across restarts: its standing and last verdict."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from boltzmann.errors import CorruptState
 from boltzmann.node.outbox import write_whole
 from boltzmann.protocol.chainview import Neuron
+from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rewards import Standing
 
 
@@ -20,11 +21,16 @@ class Book:
         """Raises: CorruptState if the file is there but cannot be read."""
         self._path = path
         self._standings: dict[str, Standing] = {}
+        self._verdicts: dict[str, Verdict] = {}
+        self._counted: dict[str, list[int | str]] = {}
+        self._doubts: dict[str, int] = {}  # hotkey -> window of another validator's failed audit
         if path.exists():
             try:
                 stored = json.loads(path.read_text())
-                self._standings = {hotkey: Standing(**fields) for hotkey, fields in stored.items()}
-            except (ValueError, TypeError, AttributeError) as error:
+                self._standings = {h: Standing(**row) for h, row in stored["standings"].items()}
+                self._verdicts = {h: Verdict(**row) for h, row in stored["verdicts"].items()}
+                self._counted = dict(stored["counted"])
+            except (ValueError, TypeError, AttributeError, KeyError) as error:
                 raise CorruptState(
                     f"the standings in {path} cannot be read ({error}): restore the file, or "
                     f"delete it and every miner starts from zero with this validator"
@@ -41,6 +47,38 @@ class Book:
     def __setitem__(self, hotkey: str, standing: Standing) -> None:
         self._standings[hotkey] = standing
 
+    def judge(self, verdict: Verdict) -> None:
+        """Note an audit's outcome; one of an older window than what is noted changes nothing."""
+        held = self._verdicts.get(verdict.hotkey)
+        if held is None or held.window <= verdict.window:
+            self._verdicts[verdict.hotkey] = verdict
+            if self._doubts.get(verdict.hotkey, verdict.window) <= verdict.window:
+                self._doubts.pop(verdict.hotkey, None)
+
+    def counts(self, hotkey: str, window: int, what: str) -> bool:
+        """Whether a window's outcome is new for a hotkey; it is noted. A restart sees it twice."""
+        if self._counted.get(hotkey) == [window, what]:
+            return False
+        self._counted[hotkey] = [window, what]
+        return True
+
+    def doubt(self, verdict: Verdict) -> None:
+        """Another validator's audit failed: no longer trust the hotkey before an own, newer one."""
+        own = self._verdicts.get(verdict.hotkey)
+        if not verdict.passed and own is not None and own.passed and own.window <= verdict.window:
+            self._doubts[verdict.hotkey] = verdict.window
+
+    def verdicts(self, since: int) -> tuple[Verdict, ...]:
+        """The last verdict on each hotkey, in hotkey order, of windows from `since` on."""
+        return tuple(v for _, v in sorted(self._verdicts.items()) if v.window >= since)
+
+    def trusts(self, hotkey: str, since: int) -> bool:
+        """Whether the last audit of a hotkey passed, and was of window `since` or later."""
+        verdict = self._verdicts.get(hotkey)
+        if hotkey in self._doubts:
+            return False
+        return verdict is not None and verdict.passed and verdict.window >= since
+
     def enrol(self, neurons: Iterable[Neuron]) -> None:
         """Begin a standing for who is new, or registered anew; drop who is gone."""
         fresh: dict[str, Standing] = {}
@@ -48,9 +86,18 @@ class Book:
             held = self._standings.get(neuron.hotkey)
             same = held is not None and held.registered_at == neuron.registered_at
             fresh[neuron.hotkey] = held if held and same else Standing(neuron.registered_at)
+            if not same:
+                self._verdicts.pop(neuron.hotkey, None)
+                self._counted.pop(neuron.hotkey, None)
         self._standings = fresh
+        self._verdicts = {h: v for h, v in self._verdicts.items() if h in fresh}
+        self._counted = {h: row for h, row in self._counted.items() if h in fresh}
 
     def save(self) -> None:
-        """Write the standings down. Raises: StateError."""
-        rows = {hotkey: asdict(standing) for hotkey, standing in self._standings.items()}
+        """Write everything down. Raises: NoRoom."""
+        rows = {
+            "standings": {hotkey: asdict(standing) for hotkey, standing in self._standings.items()},
+            "verdicts": {hotkey: asdict(verdict) for hotkey, verdict in self._verdicts.items()},
+            "counted": self._counted,
+        }
         write_whole(self._path, json.dumps(rows, indent=1, sort_keys=True).encode())

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from boltzmann.node.follow import tip_at
-from boltzmann.node.membership import leader, peers_at
+from boltzmann.errors import ChainError
+from boltzmann.node.checkpoints import folder_of, named, publish_checkpoint
+from boltzmann.node.manifests import Held
+from boltzmann.node.membership import first_validator, peers_at
 from boltzmann.node.node import Node
-from boltzmann.node.objects import checkpoint_key, manifest_key
-from boltzmann.protocol.clock import COMMIT_BLOCKS
+from boltzmann.node.objects import manifest_key
+from boltzmann.node.publish import publish
+from boltzmann.node.tip import tip_at
+from boltzmann.protocol.clock import INCLUSION_BLOCKS
 from boltzmann.protocol.commitment import Commitment, Role
-from boltzmann.protocol.documents import digest
-from boltzmann.protocol.manifest import Manifest
+from boltzmann.protocol.manifest import Manifest, Proposal, open_manifest
+from boltzmann.protocol.rejection import Rejection
 from boltzmann.train import checkpoint
 from boltzmann.train.model import initial_parameters
 
@@ -19,14 +21,14 @@ from boltzmann.train.model import initial_parameters
 async def ensure_genesis(node: Node) -> None:
     """See to it that the run has a genesis, by publishing it if this node is its first validator.
 
-    Returns at once if any validator of the run has a manifest on chain, or another one leads. A
-    genesis that missed its window's deciding block counts for nobody and is made anew.
+    Returns at once if the run has begun, or another validator has more stake. A genesis that missed
+    its window's deciding block counts for nobody and is made anew.
     """
     while await _is_wanted(node):
         window = await _under_way(node)
         if window is None:
             # The first window whose deciding block a commitment made now can still reach.
-            soon = node.blocks.latest + COMMIT_BLOCKS
+            soon = node.blocks.latest + INCLUSION_BLOCKS
             window = node.clock.window(soon + node.clock.order_blocks - 1)
             await _publish(node, window)
         await node.blocks.until(node.clock.decide(window))
@@ -34,12 +36,12 @@ async def ensure_genesis(node: Node) -> None:
 
 async def _is_wanted(node: Node) -> bool:
     window = node.clock.window(node.blocks.latest)
-    if node.blocks.latest >= node.clock.decide(window) and await tip_at(node, window):
+    decided = window if node.blocks.latest >= node.clock.decide(window) else window - 1
+    sight = await tip_at(node, decided)
+    if sight.tip is not None or sight.withheld:
         return False
-    if window > 0 and await tip_at(node, window - 1):
-        return False
-    first = leader(await peers_at(node.chain, node.run.run.id, node.blocks.latest))
-    return first is not None and first.hotkey == node.hotkey
+    peers = await peers_at(node.chain, node.run.run.id, node.blocks.latest)
+    return first_validator(peers) == node.hotkey
 
 
 async def _under_way(node: Node) -> int | None:
@@ -48,37 +50,51 @@ async def _under_way(node: Node) -> int | None:
     Another one before its deciding block would leave nodes with two beginnings of one run.
     """
     peers = await peers_at(node.chain, node.run.run.id, node.blocks.latest)
-    named = next((p.commitment.manifest for p in peers if p.hotkey == node.hotkey), None)
-    return named[0] if named and node.clock.decide(named[0]) > node.blocks.latest else None
+    record = next((p.commitment.manifest for p in peers if p.hotkey == node.hotkey), None)
+    return record[0] if record and node.clock.decide(record[0]) > node.blocks.latest else None
 
 
 async def _publish(node: Node, window: int) -> None:
+    state, run = node.worker.state, node.run.run.id
     parameters = await node.worker.run(lambda: initial_parameters(node.run.model, node.run.key))
-    data = checkpoint.encode(parameters)
-    state = node.worker.state
     await node.worker.run(lambda: state.reset(parameters, "", window))
-    manifest = node.outbox.find(window, "manifest") or _seal(node, window, data)
-    node.outbox.keep(window, "manifest", manifest)
-    state.confirm(digest(manifest))
-    run = node.run.run.id
-    await asyncio.to_thread(node.store.put, checkpoint_key(run, window), data)
-    await asyncio.to_thread(node.store.put, manifest_key(run, window), manifest)
-    commitment = Commitment(
-        Role.VALIDATOR, run, node.store.address, manifest=(window, digest(manifest))
-    )
-    await node.chain.commit(commitment.encode())
-    node.telemetry.event("genesis", window=window, root=state.position.root.hex())
+    folder = folder_of(node, window)
+    descriptor = await node.worker.run(lambda: checkpoint.write(state, run, folder))
+    await publish_checkpoint(node, descriptor)
+    data = node.outbox.find(window, "manifest")
+    if data is None:
+        data = Manifest(_proposal(node, window, descriptor), {}, ()).seal(node.keys.sign)
+        node.outbox.keep(window, "manifest", data)
+    opened = open_manifest(data, run, window, node.hotkey, node.verify)
+    if isinstance(opened, Rejection) or opened.proposal.root != state.position.root.hex():
+        return  # the journal of another run's beginning: the next window begins this one
+    held = Held(opened, data)
+    node.manifests.keep(held)
+    state.confirm(held.name.digest)
+    key, limit = manifest_key(run, window, held.name.digest), node.clock.decide(window)
+    if await publish(node, key, data, before=limit):
+        record = Commitment(
+            Role.VALIDATOR, run, node.store.address, manifest=(window, held.name.digest)
+        )
+        try:
+            await node.chain.commit(record.encode())
+        except ChainError as error:  # too late or refused: the loop above looks again
+            node.telemetry.event("error", what="ordering the genesis", detail=str(error))
+        else:
+            node.telemetry.event("genesis", window=window, root=state.position.root.hex())
 
 
-def _seal(node: Node, window: int, data: bytes) -> bytes:
-    return Manifest(
+def _proposal(node: Node, window: int, descriptor: checkpoint.Descriptor) -> Proposal:
+    return Proposal(
         run=node.run.run.id,
         window=window,
-        parent="",
-        parent_window=0,
+        leader=node.hotkey,
+        parent=None,
+        receipts=(),
         accepted=(),
         norm_limit=float("inf"),
-        update=digest(data),
-        update_bytes=len(data),
+        update="",
+        update_bytes=0,
         root=node.worker.state.position.root.hex(),
-    ).seal(node.hotkey, node.keys.sign)
+        checkpoint=named(descriptor),
+    )

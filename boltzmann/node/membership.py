@@ -24,6 +24,11 @@ class Peer:
     def bucket(self) -> str:
         return self.commitment.bucket
 
+    @property
+    def validates(self) -> bool:
+        """Declares to validate, and has the chain's permit for it."""
+        return self.commitment.role is Role.VALIDATOR and self.neuron.permit
+
 
 async def peers_at(chain: Chain, run: str, block: int) -> list[Peer]:
     """Everybody of the run at the end of `block`, sorted by hotkey."""
@@ -41,7 +46,13 @@ def miners(peers: list[Peer]) -> list[Peer]:
     return [peer for peer in peers if peer.commitment.role is Role.MINER]
 
 
-def leader(peers: list[Peer]) -> Peer | None:
-    """The validator whose manifests count: a permit, and the most stake; ties by hotkey."""
-    validators = [p for p in peers if p.commitment.role is Role.VALIDATOR and p.neuron.permit]
-    return max(validators, key=lambda p: (p.neuron.stake, p.hotkey), default=None)
+def validators(peers: list[Peer]) -> list[Peer]:
+    """Those whose receipts and ballots count."""
+    return [peer for peer in peers if peer.validates]
+
+
+def first_validator(peers: list[Peer]) -> str:
+    """The validator with the most stake, who may begin a run; ties by hotkey, "" if none."""
+    return max(((peer.neuron.stake, peer.hotkey) for peer in validators(peers)), default=(0.0, ""))[
+        1
+    ]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from functools import partial
 
-from boltzmann.errors import StoreConflict, StoreUnavailable
 from boltzmann.node.conduct import Conduct
+from boltzmann.node.endure import forever
 from boltzmann.node.follow import join_window
-from boltzmann.node.keepsake import keep_state
+from boltzmann.node.keepsake import keep_state, tidy
 from boltzmann.node.laps import Laps
 from boltzmann.node.membership import miners, peers_at
 from boltzmann.node.node import Node
-from boltzmann.node.objects import delta_key, expected
+from boltzmann.node.objects import commit_key, delta_key, expected
+from boltzmann.node.publish import publish
+from boltzmann.node.stages import Stage
+from boltzmann.protocol.documents import digest
+from boltzmann.protocol.reveal import seal_commit
 from boltzmann.protocol.slices import select
 from boltzmann.protocol.wire import Kind, seal
 
@@ -31,18 +34,24 @@ class Work:
 
 async def mine(node: Node, conduct: Conduct) -> None:
     """Take part in every window until cancelled."""
-    while True:
-        window = await join_window(node)
-        await keep_state(node)
+
+    async def one_window() -> None:
+        window = await join_window(node, node.clock.upload_by)
+        tidy(node, window)
+        await keep_state(node, window)
         await mine_window(node, conduct, window)
+
+    await forever(node, one_window)
 
 
 async def mine_window(node: Node, conduct: Conduct, window: int) -> None:
-    """Train on the assigned pages, then offer the slice that the closing block names."""
+    """Train on the assigned pages; commit to the slice that the closing block names; reveal it."""
     kept = node.outbox.find(window, "delta")
     work = Work(kept, None, 0, {}) if kept else await make_delta(node, conduct, window)
     if work is not None:
-        await offer(node, window, work)
+        await commit(node, window, work)
+        await node.blocks.until(node.clock.commit_by(window))
+        await reveal(node, window, work)
     await node.blocks.until(node.clock.upload_by(window))
 
 
@@ -57,7 +66,8 @@ async def make_delta(node: Node, conduct: Conduct, window: int) -> Work | None:
         node.telemetry.event("unassigned", window=window, members=len(members))
         return None
     training = Laps()
-    delta = await conduct.train(node, pages)
+    with node.stage(Stage.TRAIN, window):
+        delta = await conduct.train(node, pages)
     training.end("train")
     if delta is None:
         return None
@@ -76,31 +86,31 @@ async def make_delta(node: Node, conduct: Conduct, window: int) -> Work | None:
     laps.end("encode")
     sealed = await node.worker.run(partial(seal, known, delta.tokens, body, node.keys.sign))
     laps.end("seal")
-    node.outbox.keep(window, "delta", sealed)
+    with node.stage(Stage.SEAL, window):
+        node.outbox.keep(window, "delta", sealed)
     laps.end("journal")
     node.telemetry.event("sealed", window=window, seconds=laps.seconds)
     return Work(sealed, delta.loss, delta.tokens, {**training.seconds, "encode": laps.total})
 
 
-async def offer(node: Node, window: int, work: Work) -> None:
-    """Upload the sealed delta, again and again until the deadline if the bucket does not answer."""
-    key, started, sent = delta_key(node.run.run.id, window), time.monotonic(), False
-    deadline = node.clock.upload_by(window)
-    while not sent and node.blocks.latest < deadline:
-        try:
-            await asyncio.to_thread(node.store.put, key, work.sealed)
-            sent = True
-        except StoreUnavailable as error:
-            node.telemetry.event("waiting", what=f"the own bucket: {error}", seconds=0.0)
-            await asyncio.sleep(0.2)
-        except StoreConflict as error:
-            # The journal was lost after an upload: what is there stays, and is judged as it is.
-            node.telemetry.event("error", what=f"upload of window {window}", detail=str(error))
-            return
-    if not sent:
-        node.telemetry.event(
-            "error", what=f"upload of window {window}", detail=f"too late: block {deadline} is here"
-        )
+async def commit(node: Node, window: int, work: Work) -> None:
+    """Make the delta's sha256 public, before anybody can read the delta itself."""
+    sealed = node.outbox.find(window, "commit")
+    if sealed is None:
+        sha256 = digest(work.sealed)
+        sealed = seal_commit(node.run.run.id, window, sha256, node.hotkey, node.keys.sign)
+        node.outbox.keep(window, "commit", sealed)
+    with node.stage(Stage.COMMIT, window):
+        key = commit_key(node.run.run.id, window)
+        await publish(node, key, sealed, before=node.clock.upload_by(window))
+
+
+async def reveal(node: Node, window: int, work: Work) -> None:
+    """Upload the sealed delta, again and again until the deadline if the bucket is silent."""
+    started = time.monotonic()
+    with node.stage(Stage.UPLOAD, window):
+        key = delta_key(node.run.run.id, window)
+        sent = await publish(node, key, work.sealed, before=node.clock.upload_by(window))
     node.telemetry.event(
         "window",
         window=window,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,17 +11,24 @@ from typing import TYPE_CHECKING
 from boltzmann.config import RunConfig
 from boltzmann.node.blocks import Blocks
 from boltzmann.node.outbox import Outbox
+from boltzmann.node.stages import Stage, Trip, nothing
 from boltzmann.ports import Chain, Keys, Store, Telemetry, Verify
 from boltzmann.protocol.clock import WindowClock
 from boltzmann.protocol.pages import PageSchedule
 
 if TYPE_CHECKING:  # torch takes seconds to import, and most mistakes show before it is needed
+    from boltzmann.node.councils import Councils
+    from boltzmann.node.manifests import Manifests
     from boltzmann.node.worker import Worker
 
 
 @dataclass(frozen=True)
 class Node:
-    """One miner's or validator's parts. `fetch_seconds` bounds the whole read of one object."""
+    """One miner's or validator's parts.
+
+    `fetch_seconds` bounds the whole read of one object; `poll_seconds` is how long the node waits
+    between two looks for a peer's object; `trip` is called at every stage of a window.
+    """
 
     run: RunConfig
     keys: Keys
@@ -33,6 +42,10 @@ class Node:
     telemetry: Telemetry
     folder: Path
     fetch_seconds: float
+    poll_seconds: float
+    councils: Councils
+    manifests: Manifests
+    trip: Trip = nothing
 
     @property
     def clock(self) -> WindowClock:
@@ -46,3 +59,11 @@ class Node:
     def snapshot(self) -> Path:
         """Where this node keeps its own copy of the state."""
         return self.folder / "state"
+
+    @contextmanager
+    def stage(self, stage: Stage, window: int) -> Iterator[None]:
+        """Do one named stage of a window's work."""
+        self.trip(stage, "before", window)
+        yield
+        self.telemetry.event("stage", stage=stage.value, window=window)
+        self.trip(stage, "after", window)

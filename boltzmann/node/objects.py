@@ -13,20 +13,44 @@ def config_key(run: str) -> str:
     return f"{run}/run.toml"
 
 
+def commit_key(run: str, window: int) -> str:
+    return f"{run}/{window}/commit"
+
+
 def delta_key(run: str, window: int) -> str:
     return f"{run}/{window}/delta"
 
 
-def update_key(run: str, window: int) -> str:
-    return f"{run}/{window}/update"
+def receipt_key(run: str, window: int) -> str:
+    return f"{run}/{window}/receipt"
 
 
-def manifest_key(run: str, window: int) -> str:
-    return f"{run}/{window}/manifest"
+def proposal_key(run: str, window: int) -> str:
+    return f"{run}/{window}/proposal"
 
 
-def checkpoint_key(run: str, window: int) -> str:
-    return f"{run}/{window}/checkpoint"
+def ballot_key(run: str, window: int, proposal: str) -> str:
+    return f"{run}/{window}/ballot/{proposal}"
+
+
+# What several validators hold copies of is named by its content.
+
+
+def update_key(run: str, window: int, sha256: str) -> str:
+    """`sha256` is of the update's body."""
+    return f"{run}/{window}/update/{sha256}"
+
+
+def manifest_key(run: str, window: int, sha256: str) -> str:
+    return f"{run}/{window}/manifest/{sha256}"
+
+
+def descriptor_key(run: str, window: int, sha256: str) -> str:
+    return f"{run}/{window}/checkpoint/{sha256}.json"
+
+
+def shard_key(run: str, window: int, sha256: str) -> str:
+    return f"{run}/{window}/checkpoint/{sha256}.safetensors"
 
 
 def expected(

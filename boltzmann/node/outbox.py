@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from boltzmann.errors import StateError
+from boltzmann.errors import NoRoom
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that after a crash it is whole or not there.
 
-    Raises: StateError if it cannot be written; what was there before stays.
+    Raises: NoRoom if it cannot be written; what was there before stays.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -25,9 +25,7 @@ def write_whole(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise StateError(
-            f"{path} cannot be written ({error.strerror}): make room there and start again"
-        ) from error
+        raise NoRoom(f"{path} cannot be written ({error.strerror}): make room there") from error
 
 
 class Outbox:
@@ -38,13 +36,17 @@ class Outbox:
         self._folder = folder
 
     def keep(self, window: int, name: str, data: bytes) -> None:
-        """Write an object down. Raises: StateError."""
-        write_whole(self._path(window, name), data)
+        """Write an object down. Raises: NoRoom."""
+        write_whole(self.path(window, name), data)
 
     def find(self, window: int, name: str) -> bytes | None:
         """What was written down, if anything."""
-        path = self._path(window, name)
+        path = self.path(window, name)
         return path.read_bytes() if path.exists() else None
+
+    def has(self, window: int, name: str) -> bool:
+        """Whether an object was written down."""
+        return self.path(window, name).exists()
 
     def forget_before(self, window: int) -> None:
         """Drop what belongs to earlier windows: it is in the bucket by now."""
@@ -54,5 +56,6 @@ class Outbox:
             if number.isdecimal() and int(number) < window:
                 path.unlink(missing_ok=True)
 
-    def _path(self, window: int, name: str) -> Path:
+    def path(self, window: int, name: str) -> Path:
+        """Where an object is, or would be, kept."""
         return self._folder / f"{window}.{name}"

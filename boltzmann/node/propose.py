@@ -1,153 +1,181 @@
-"""The leader's proposal: aggregate, apply, publish, and put the manifest's digest on chain."""
+"""The leader's part: propose what follows from the receipts, and certify what the votes say."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass
+import json
+from functools import partial
 
-from boltzmann.errors import BoltzmannError, ChainError, StoreError
-from boltzmann.node.book import Book
+from boltzmann.errors import ChainError, CorruptState
+from boltzmann.node.candidate import build
+from boltzmann.node.checkpoints import newest_checkpoint
+from boltzmann.node.desk import Desk, look_for_ballots
 from boltzmann.node.laps import Laps
+from boltzmann.node.manifests import Held
 from boltzmann.node.node import Node
-from boltzmann.node.objects import expected, manifest_key, update_key
-from boltzmann.node.round import Floats, Received, Round, blocks
-from boltzmann.protocol.aggregate import Mean
+from boltzmann.node.objects import manifest_key, proposal_key
+from boltzmann.node.publish import publish
+from boltzmann.node.round import Received, Round
+from boltzmann.node.stages import Stage
+from boltzmann.protocol.admission import Admission, admit
 from boltzmann.protocol.commitment import Commitment, Role
-from boltzmann.protocol.documents import digest
-from boltzmann.protocol.manifest import Accepted, Manifest, open_manifest
+from boltzmann.protocol.council import Outcome, more_than_half
+from boltzmann.protocol.manifest import Manifest, Proposal, open_manifest, open_proposal, outcome
 from boltzmann.protocol.rejection import Rejection
-from boltzmann.protocol.rewards import norm_limit, trusted
-from boltzmann.protocol.wire import Kind, open_object, seal
-from boltzmann.train.state import Position
 
 
-@dataclass(frozen=True)
-class Proposal:
-    """A window's sealed update and manifest."""
+def may_propose(node: Node, desk: Desk) -> bool:
+    """Whether it is this node's turn, with receipts enough to go by."""
+    this = desk.this
+    if node.hotkey not in this.council.order or node.hotkey in desk.proposals or desk.passed:
+        return False
+    if desk.approved or (desk.bound_to and not node.outbox.has(this.window, "proposal")):
+        return False
+    place = this.council.order.index(node.hotkey)
+    early = place == 0 and desk.is_first_hand
+    if node.blocks.latest < node.clock.turn(this.window, place) and not early:
+        return False
+    # Whoever comes before has had its turn: a proposal that cannot be judged must not hold up ours.
+    return more_than_half(desk.receipts, this.council.witnesses)
 
-    update: bytes
-    manifest: bytes
-    accepted: tuple[str, ...]
 
+async def propose(node: Node, desk: Desk) -> Proposal | None:
+    """Publish this window's proposal; None if nobody trusted sent a delta, or one's bytes lack.
 
-async def propose(node: Node, book: Book, this: Round) -> Proposal | None:
-    """Close the window with an update; None leaves it empty, for everyone alike.
-
-    The state stands at the new root afterwards. If the digest does not reach the chain in time,
-    `follow` takes it back.
+    The state stands at the proposed root afterwards.
     """
-    laps = Laps()
-    proposal = _journalled(node, this)
-    if proposal is None:
-        entries = {
-            hotkey: received
-            for hotkey, received in sorted(this.received.items())
-            if trusted(book[hotkey], node.run.rewards, this.window)
-        }
+    this, laps = desk.this, Laps()
+    with node.stage(Stage.PROPOSE, this.window):
+        proposal = _journalled(node, this)
+        if proposal is None:
+            receipts = {witness: receipt for witness, (receipt, _) in desk.receipts.items()}
+            admission = admit(
+                receipts,
+                this.council.witnesses,
+                node.hotkey,
+                node.run.rewards.trust_windows,
+                node.verify,
+            )
+        else:
+            admission = Admission(proposal.accepted, proposal.norm_limit)
+        entries = own_copies(this, admission)
         if not entries:
-            node.telemetry.event("empty", window=this.window)
+            desk.passed = True
+            if not admission.accepted:
+                node.telemetry.event("empty", window=this.window)
             return None
-        limit = norm_limit(book.standings, node.run.rewards, this.window)
-        proposal = await node.worker.run(lambda: _build(node, this, entries, limit, laps))
-        node.outbox.keep(this.window, "update", proposal.update)
-        node.outbox.keep(this.window, "manifest", proposal.manifest)
-        laps.end("journal")
-    else:
-        await node.worker.run(lambda: _replay(node, this, proposal))
-        laps.end("apply")
-    await _publish(node, this.window, proposal)
+        candidate = await node.worker.run(partial(build, node, this, admission, entries, laps))
+        desk.candidate = candidate
+        if proposal is None:
+            proposal = Proposal(
+                run=node.run.run.id,
+                window=this.window,
+                leader=node.hotkey,
+                parent=this.base.name,
+                receipts=tuple(sorted((w, sha256) for w, (_, sha256) in desk.receipts.items())),
+                accepted=admission.accepted,
+                norm_limit=admission.norm_limit,
+                update=candidate.update,
+                update_bytes=candidate.update_bytes,
+                root=candidate.root,
+                checkpoint=newest_checkpoint(node, this.base),
+            )
+            node.outbox.keep(this.window, "proposal", proposal.seal(node.keys.sign))
+        sealed = node.outbox.find(this.window, "proposal") or b""
+        key = proposal_key(proposal.run, this.window)
+        if not await publish(node, key, sealed, before=node.clock.decide(this.window)):
+            return None
     laps.end("publish")
+    desk.proposals[node.hotkey] = proposal
     node.telemetry.event("proposed", window=this.window, seconds=laps.seconds)
     return proposal
 
 
-def _build(
-    node: Node, this: Round, entries: dict[str, Received], limit: float, laps: Laps
-) -> Proposal:
-    """Aggregate what was received and apply the result.
-
-    Holds one and a half slices of float32 at most: each array is let go before the next is made.
-    """
-    state, codec = node.worker.state, node.run.exchange.codec
-    before = state.position
-    mean = _aggregate(this.chosen.size, entries, limit)
-    laps.end("aggregate")
-    body = codec.encode(mean)
-    del mean
-    laps.end("encode")
-    update = digest(body)
-    state.apply(this.chosen, codec.decode(body), update, this.window)
-    laps.end("apply")
-    known = expected(node.run, Kind.UPDATE, node.hotkey, this.window, before.root, this.chosen)
-    sealed = seal(known, 0, body, node.keys.sign)
-    accepted = tuple(Accepted(hotkey, r.sha256) for hotkey, r in entries.items())
-    manifest = _manifest(node, this.window, before, accepted, limit, update, len(body))
-    state.confirm(digest(manifest))
-    laps.end("seal")
-    return Proposal(sealed, manifest, tuple(entries))
-
-
-def _aggregate(size: int, entries: dict[str, Received], limit: float) -> Floats:
-    mean = Mean(size, limit)
-    for hotkey, received in entries.items():
-        mean.add_blocks(hotkey, received.norm, blocks(received))
-    return mean.result()
-
-
-def _manifest(
-    node: Node,
-    window: int,
-    before: Position,
-    accepted: tuple[Accepted, ...],
-    limit: float,
-    update: str,
-    update_bytes: int,
-) -> bytes:
-    return Manifest(
-        run=node.run.run.id,
-        window=window,
-        parent=before.head,
-        parent_window=before.window,
-        accepted=accepted,
-        norm_limit=limit,
-        update=update,
-        update_bytes=update_bytes,
-        root=node.worker.state.position.root.hex(),
-    ).seal(node.hotkey, node.keys.sign)
+def own_copies(this: Round, admission: Admission) -> dict[str, Received]:
+    """The accepted deltas as this node has them; none if it lacks the very bytes of one."""
+    entries = {
+        entry.hotkey: this.received[entry.hotkey]
+        for entry in admission.accepted
+        if entry.hotkey in this.received and this.received[entry.hotkey].sha256 == entry.sha256
+    }
+    return entries if len(entries) == len(admission.accepted) else {}
 
 
 def _journalled(node: Node, this: Round) -> Proposal | None:
     """What this node had written down for the window before it was killed."""
-    update = node.outbox.find(this.window, "update")
-    manifest = node.outbox.find(this.window, "manifest")
-    if update is None or manifest is None:
+    sealed = node.outbox.find(this.window, "proposal")
+    if sealed is None:
         return None
-    opened = open_manifest(manifest, node.run.run.id, this.window, node.hotkey, node.verify)
-    if isinstance(opened, Rejection) or opened.parent != node.worker.state.position.head:
-        return None
-    return Proposal(update, manifest, tuple(entry.hotkey for entry in opened.accepted))
+    opened = open_proposal(sealed, node.run.run.id, this.window, node.hotkey, node.verify)
+    same = not isinstance(opened, Rejection) and opened.parent == this.base.name
+    return opened if same and isinstance(opened, Proposal) else None
 
 
-def _replay(node: Node, this: Round, proposal: Proposal) -> None:
-    state = node.worker.state
-    known = expected(
-        node.run, Kind.UPDATE, node.hotkey, this.window, state.position.root, this.chosen
+async def certify(node: Node, desk: Desk, proposal: Proposal) -> None:
+    """Once the ballots decide: seal them with the proposal, publish, and put the digest on chain.
+
+    A rejection is recorded in the same way; it changes nothing.
+    """
+    await look_for_ballots(node, desk, proposal)
+    rules = node.run.agreement
+    ballots = {voter: ballot for voter, (ballot, _) in desk.ballots.items()}
+    reached = outcome(
+        proposal,
+        ballots,
+        desk.this.council.stakes,
+        rules.vote_threshold,
+        rules.proposer_counts,
     )
-    opened = open_object(proposal.update, known, node.verify)
+    if reached is Outcome.OPEN:
+        return
+    with node.stage(Stage.CERTIFY, proposal.window):
+        held = _sealed(node, desk, proposal)
+        key = manifest_key(proposal.run, proposal.window, held.name.digest)
+        limit = node.clock.decide(proposal.window)
+        desk.certified = await publish(node, key, held.data, before=limit)
+    node.manifests.keep(held)
+    if reached is Outcome.REJECTED:
+        node.telemetry.event(
+            "vetoed",
+            window=proposal.window,
+            leader=proposal.leader,
+            objections={v: b.objection.value for v, b in ballots.items() if not b.approves},
+        )
+    if desk.certified and node.blocks.latest < limit:
+        with node.stage(Stage.ORDER, proposal.window):
+            await _order(node, held)
+
+
+def _sealed(node: Node, desk: Desk, proposal: Proposal) -> Held:
+    """The manifest as it was written down, else a fresh one."""
+    written = node.outbox.find(proposal.window, "manifest")
+    if written is None:
+        documents = tuple(json.loads(data) for _, (_, data) in sorted(desk.ballots.items()))
+        manifest = Manifest(
+            proposal, {v: ballot for v, (ballot, _) in desk.ballots.items()}, documents
+        )
+        written = manifest.seal(node.keys.sign)
+        node.outbox.keep(proposal.window, "manifest", written)
+    opened = open_manifest(written, proposal.run, proposal.window, node.hotkey, node.verify)
     if isinstance(opened, Rejection):
-        raise BoltzmannError(f"the journalled update of window {this.window} is {opened}")
-    state.apply(this.chosen, opened.values, opened.header.body_sha256.hex(), this.window)
-    state.confirm(digest(proposal.manifest))
+        raise CorruptState(
+            f"the journalled manifest in {node.outbox.path(proposal.window, 'manifest')} is "
+            f"{opened}: delete it and start again"
+        )
+    return Held(opened, written)
 
 
-async def _publish(node: Node, window: int, proposal: Proposal) -> None:
-    run = node.run.run.id
-    commitment = Commitment(
-        Role.VALIDATOR, run, node.store.address, manifest=(window, digest(proposal.manifest))
+async def _order(node: Node, held: Held) -> None:
+    """Put the manifest's digest into this validator's record, unless it is there already."""
+    window, name = held.name.window, held.name.digest
+    record = Commitment(
+        Role.VALIDATOR, node.run.run.id, node.store.address, manifest=(window, name)
     )
     try:
-        await asyncio.to_thread(node.store.put, update_key(run, window), proposal.update)
-        await asyncio.to_thread(node.store.put, manifest_key(run, window), proposal.manifest)
-        await node.chain.commit(commitment.encode())
-    except (StoreError, ChainError) as error:
-        node.telemetry.event("error", what=f"publishing window {window}", detail=str(error))
+        head = await node.chain.head()
+        if (await node.chain.commitments(head.number)).get(node.hotkey) == record.encode():
+            return
+        block = await node.chain.commit(record.encode())
+    except ChainError as error:
+        node.telemetry.event("error", what=f"ordering window {window}", detail=str(error))
+    else:
+        node.telemetry.event("ordered", window=window, digest=name, block=block)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boltzmann.errors import BoltzmannError
+from boltzmann.node.councils import Council
+from boltzmann.node.manifests import Held
 from boltzmann.node.membership import Peer, miners, peers_at
 from boltzmann.node.node import Node
-from boltzmann.node.objects import delta_key, expected
-from boltzmann.protocol.aggregate import BLOCK, norm_of_blocks
+from boltzmann.protocol.aggregate import BLOCK
 from boltzmann.protocol.rejection import Rejection
+from boltzmann.protocol.reveal import Pledge
 from boltzmann.protocol.slices import Slice, select
-from boltzmann.protocol.wire import Expected, Kind, Opened, check_object, open_object
+from boltzmann.protocol.wire import Expected, Opened, open_object
+from boltzmann.train.gradients import Delta
 
 Floats = NDArray[np.float32]
 
@@ -38,100 +39,102 @@ class Received:
     norm: float
 
 
+@dataclass(frozen=True)
+class Duty:
+    """What a window asks of whom. `base`: the manifest whose state its miners train on."""
+
+    window: int
+    base: Held
+    members: Mapping[str, Peer]
+    pages: Mapping[str, tuple[int, ...]]
+
+    @property
+    def base_root(self) -> bytes:
+        return bytes.fromhex(self.base.manifest.proposal.root)
+
+
 @dataclass
 class Round:
     """One window's state of affairs.
 
-    `queue`: hotkeys still to audit, in order; `control`: the control gradient in the codec;
-    `losses`: what audits recomputed, in nats per token.
+    `control`: the control gradient in the codec; `received` (with its `pledges`) and `refused`:
+    what came of each member; `is_witness`: whether everything was read in time, so that this node
+    may say what it saw; `queue`: hotkeys still to audit, in order; `losses`: what audits
+    recomputed, in nats per token.
     """
 
-    window: int
-    members: Mapping[str, Peer]
-    pages: Mapping[str, tuple[int, ...]]
+    duty: Duty
+    council: Council
     chosen: Slice
     control: bytearray
     received: dict[str, Received] = field(default_factory=dict)
+    pledges: dict[str, Pledge] = field(default_factory=dict)
+    refused: dict[str, Rejection] = field(default_factory=dict)
+    is_witness: bool = False
     queue: list[str] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
 
+    @property
+    def window(self) -> int:
+        return self.duty.window
 
-async def open_round(node: Node, window: int) -> Round:
-    """The window's assignment and slice, as soon as it has closed.
+    @property
+    def base(self) -> Held:
+        return self.duty.base
+
+    @property
+    def members(self) -> Mapping[str, Peer]:
+        return self.duty.members
+
+    @property
+    def pages(self) -> Mapping[str, tuple[int, ...]]:
+        return self.duty.pages
+
+
+async def assign(node: Node, window: int) -> Duty:
+    """The window's members and pages, as soon as it is open; the state must stand at its base."""
+    members, pages = await assigned(node, window)
+    return Duty(window, node.manifests[node.worker.state.position.head], members, pages)
+
+
+async def assigned(
+    node: Node, window: int
+) -> tuple[Mapping[str, Peer], Mapping[str, tuple[int, ...]]]:
+    """The members of a window that is open, and everybody's pages."""
+    block = node.clock.open(window)
+    open_hash = await node.blocks.hash(block)
+    peers = miners(await peers_at(node.chain, node.run.run.id, block))
+    pages = node.schedule.assign(window, open_hash, [peer.hotkey for peer in peers])
+    members = {peer.hotkey: peer for peer in peers if pages[peer.hotkey]}
+    return members, pages
+
+
+async def chosen_in(node: Node, window: int) -> Slice:
+    """The slice that the window's closing block names."""
+    return select(node.worker.state.layout, await node.blocks.hash(node.clock.close(window)))
+
+
+async def open_round(node: Node, duty: Duty) -> Round:
+    """The round of a window, as soon as it has closed.
 
     The control gradient is computed while the miners train: it needs no upload, and the moment
     after the deadline belongs to the newcomers' audits.
     """
-    clock = node.clock
-    open_hash = await node.blocks.hash(clock.open(window))
-    members = miners(await peers_at(node.chain, node.run.run.id, clock.open(window)))
-    assignment = node.schedule.assign(window, open_hash, [peer.hotkey for peer in members])
-    gradient = await node.worker.delta(node.schedule.control(window))
-    chosen = select(node.worker.state.layout, await node.blocks.hash(clock.close(window)))
+    gradient = await node.worker.delta(node.schedule.control(duty.window))
+    chosen = await chosen_in(node, duty.window)
+    control = await in_codec(node, chosen, gradient)
+    return Round(duty, await node.councils.at(duty.window), chosen, control)
+
+
+async def in_codec(node: Node, chosen: Slice, gradient: Delta) -> bytearray:
+    """The slice of a gradient as it would travel."""
     codec = node.run.exchange.codec
-    control = await node.worker.run(lambda: codec.encode(chosen.gather(gradient.tensors)))
-    return Round(
-        window=window,
-        members={peer.hotkey: peer for peer in members if assignment[peer.hotkey]},
-        pages=assignment,
-        chosen=chosen,
-        control=control,
-    )
+    return await node.worker.run(lambda: codec.encode(chosen.gather(gradient.tensors)))
 
 
-async def ingest(node: Node, this: Round) -> dict[str, Rejection]:
-    """Fetch every member's delta once, to disk; who was refused, and why.
-
-    What was fetched stays as it was then: a later overwrite changes nothing.
-    """
-    folder = node.folder / "ingest" / str(this.window)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.parent.iterdir():
-        if old.name.isdecimal() and int(old.name) < this.window - 1:
-            shutil.rmtree(old, ignore_errors=True)
-    results = await asyncio.gather(
-        *(_ingest_one(node, this, peer, folder) for peer in this.members.values())
-    )
-    refused: dict[str, Rejection] = {}
-    for hotkey, result in zip(this.members, results, strict=True):
-        if isinstance(result, Rejection):
-            refused[hotkey] = result
-        else:
-            this.received[hotkey] = result
-    return refused
-
-
-async def _ingest_one(node: Node, this: Round, peer: Peer, folder: Path) -> Received | Rejection:
-    root = node.worker.state.position.root
-    known = expected(node.run, Kind.DELTA, peer.hotkey, this.window, root, this.chosen)
-    path = folder / f"{peer.neuron.uid}.delta"
-    if not path.exists():
-        refusal = await asyncio.to_thread(
-            node.store.download,
-            peer.bucket,
-            delta_key(node.run.run.id, this.window),
-            path,
-            exact_bytes=known.object_bytes,
-            seconds=node.fetch_seconds,
-        )
-        if refusal is not None:
-            return refusal
-    # One at a time: each is read as a whole.
-    return await node.worker.run(lambda: _check(node, path, known))
-
-
-def _check(node: Node, path: Path, known: Expected) -> Received | Rejection:
-    data = path.read_bytes()
-    checked = check_object(data, known, node.verify)
-    if isinstance(checked, Rejection):
-        return checked
-    norm = norm_of_blocks(known.codec.pieces(memoryview(data)[known.body_start :], BLOCK))
-    return Received(path, known, checked.sha256, checked.header.tokens, norm)
-
-
-def reopen(node: Node, path: Path, known: Expected) -> Opened | Rejection:
+def reopen(node: Node, received: Received) -> Opened | Rejection:
     """Open an ingested object from disk."""
-    return open_object(path.read_bytes(), known, node.verify)
+    return open_object(received.path.read_bytes(), received.known, node.verify)
 
 
 def blocks(received: Received) -> Iterator[Floats]:

@@ -8,7 +8,7 @@ import hashlib
 from boltzmann.config import RunConfig
 from boltzmann.errors import ConfigError
 from boltzmann.node.objects import MAX_CONFIG_BYTES, config_key
-from boltzmann.ports import Chain, Store
+from boltzmann.ports import Chain, Reader, Store
 from boltzmann.protocol.commitment import Commitment, Role, decode
 from boltzmann.protocol.rejection import Rejection
 
@@ -21,7 +21,7 @@ async def publish_run(chain: Chain, store: Store, config: RunConfig) -> None:
 
 
 async def find_run(
-    chain: Chain, store: Store, netuid: int, pinned: str, seconds: float
+    chain: Chain, store: Reader, netuid: int, pinned: str, seconds: float
 ) -> RunConfig:
     """The run of this subnet, checked against the owner's commitment and the pinned hash.
 

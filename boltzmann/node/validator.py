@@ -2,57 +2,96 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable
+
+from boltzmann.node.agree import agree
 from boltzmann.node.audit import audit_until, plan, refuse, report
 from boltzmann.node.book import Book
+from boltzmann.node.budget import tell_budget
+from boltzmann.node.checkpoints import Checkpoints
+from boltzmann.node.endure import forever
 from boltzmann.node.follow import join_window
 from boltzmann.node.genesis import ensure_genesis
-from boltzmann.node.keepsake import keep_state
+from boltzmann.node.ingest import Collected, collect, ingest
+from boltzmann.node.keepsake import tidy
 from boltzmann.node.laps import Laps
-from boltzmann.node.membership import leader, peers_at
 from boltzmann.node.node import Node
 from boltzmann.node.payday import Payday
-from boltzmann.node.propose import Proposal, propose
-from boltzmann.node.round import Round, ingest, open_round
+from boltzmann.node.round import Duty, Round, assign, open_round
+from boltzmann.node.stages import Stage
+from boltzmann.node.vote import mirror_manifest
+from boltzmann.node.witness import publish_receipt
+from boltzmann.protocol.admission import equivocators
+from boltzmann.protocol.rejection import Reason, Rejection
 
 
 async def validate(node: Node) -> None:
     """Take part in every window until cancelled."""
     book, payday = Book(node.folder / "standings.json"), Payday()
+    checkpoints = Checkpoints(node)
+    await tell_budget(node)
     await ensure_genesis(node)
     last: Round | None = None
-    while True:
-        window = await join_window(node)
-        await keep_state(node)
-        if last is not None:
-            # Audits of the last window run while the miners train this one.
-            await audit_until(node, book, last, node.clock.close(window), newcomers=False)
-            report(node, book, last)
-            last = None  # half a slice's memory: its control gradient
-        await payday.settle(node, book)
-        last = await validate_window(node, book, window)
+
+    async def one_window() -> None:
+        nonlocal last
+        window = await join_window(node, node.clock.decide)
+        tidy(node, window)
+        await checkpoints.enter(window)
+        await mirror_manifest(node, window)
+        duty = await assign(node, window)
+        collecting = asyncio.create_task(collect(node, duty))
+        try:
+            with node.stage(Stage.PAY, window):
+                await payday.settle(node, book)
+            if last is not None:
+                # Audits of the last window run while the miners train this one.
+                await audit_until(node, book, last, node.clock.close(window), newcomers=False)
+                report(node, book, last)
+                last = None  # half a slice's memory: its control gradient
+            last = await validate_window(node, book, duty, collecting)
+        finally:
+            collecting.cancel()
+            await asyncio.gather(collecting, return_exceptions=True)
+
+    try:
+        await forever(node, one_window)
+    finally:
+        await checkpoints.close()
 
 
-async def validate_window(node: Node, book: Book, window: int) -> Round:
-    """Read the window's deltas, audit the newcomers, and lead if it is this node's turn."""
-    clock, laps = node.clock, Laps()
-    this = await open_round(node, window)
+async def validate_window(
+    node: Node, book: Book, duty: Duty, collecting: Awaitable[Collected]
+) -> Round:
+    """Read the window's deltas, audit the newcomers, say what was seen, and agree on the update."""
+    clock, window, laps = node.clock, duty.window, Laps()
+    this = await open_round(node, duty)
     # Not the members only: who got no pages this time keeps its standing.
     registered = await node.chain.neurons(clock.open(window))
     book.enrol(neuron for neuron in registered if neuron.hotkey in this.pages)
-    await node.blocks.until(clock.upload_by(window))
+    collected = await collecting
     laps.end("wait")
-    for hotkey, why in (await ingest(node, this)).items():
+    await ingest(node, this, collected)
+    for hotkey, why in this.refused.items():
         refuse(node, book, this, hotkey, why)
     laps.end("ingest")
     plan(node, book, this)
-    await audit_until(node, book, this, clock.decide(window) - 1, newcomers=True)
+    with node.stage(Stage.AUDIT, window):
+        await audit_until(node, book, this, clock.receipts_by(window), newcomers=True)
+        book.save()
     laps.end("audit")
-    proposal: Proposal | None = None
-    first = leader(await peers_at(node.chain, node.run.run.id, clock.close(window)))
-    if first is not None and first.hotkey == node.hotkey:
-        proposal = await propose(node, book, this)
-        laps.end("propose")
-    book.save()
+    with node.stage(Stage.RECEIPT, window):
+        await publish_receipt(node, book, this)
+    desk = await agree(node, this)
+    receipts = {witness: receipt for witness, (receipt, _) in desk.receipts.items()}
+    for verdict in (verdict for receipt in receipts.values() for verdict in receipt.verdicts):
+        book.doubt(verdict)
+    two_faced = equivocators(receipts, node.verify)
+    for hotkey in sorted(two_faced & set(this.members)):
+        refuse(node, book, this, hotkey, Rejection(Reason.EQUIVOCATED))
+    laps.end("agree")
+    accepted = desk.candidate.admission.accepted if desk.candidate else ()
     node.telemetry.event(
         "window",
         window=window,
@@ -60,8 +99,9 @@ async def validate_window(node: Node, book: Book, window: int) -> Round:
         loss=None,
         tokens=0,
         seconds=laps.seconds,
-        bytes_up=len(proposal.update) + len(proposal.manifest) if proposal else 0,
+        bytes_up=desk.candidate.update_bytes if desk.candidate else 0,
         bytes_down=sum(received.known.object_bytes for received in this.received.values()),
-        accepted=list(proposal.accepted) if proposal else [],
+        accepted=[entry.hotkey for entry in accepted],
     )
+    await node.blocks.until(clock.decide(window))
     return this

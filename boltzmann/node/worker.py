@@ -12,7 +12,7 @@ import torch
 from boltzmann.config import RunConfig
 from boltzmann.errors import ConfigError
 from boltzmann.ports import LoadPages
-from boltzmann.train.gradients import Delta, clipped_gradient
+from boltzmann.train.gradients import Delta, clipped_gradient, mean_loss
 from boltzmann.train.model import build_model, refresh
 from boltzmann.train.state import ModelState
 
@@ -65,6 +65,15 @@ class Worker:
     async def delta(self, pages: Sequence[int]) -> Delta:
         """The update of the present parameters on these pages."""
         return await self.run(lambda: self.compute(pages))
+
+    async def loss(self, pages: Sequence[int]) -> float:
+        """Mean nats per token of the present parameters on these pages."""
+        return await self.run(lambda: self._loss(pages))
+
+    def _loss(self, pages: Sequence[int]) -> float:
+        refresh(self._model, self.state.parameters)
+        with self._load(pages) as batches:
+            return mean_loss(self._model, batches)
 
     def compute(self, pages: Sequence[int]) -> Delta:
         """As `delta`; to be called in the worker's thread only."""

@@ -1,7 +1,8 @@
-"""What a node knows from the chain: blocks, neurons and subnet rules as plain values."""
+"""What a node knows from the chain: blocks, neurons, subnet rules and budgets as plain values."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -46,3 +47,28 @@ class SubnetRules:
     min_allowed_weights: int
     max_weight: float
     commit_reveal: bool
+
+
+@dataclass(frozen=True)
+class CommitSpace:
+    """The bytes of commitments the chain takes from each hotkey in one chain epoch of the subnet.
+
+    `limit` is what a hotkey has for an epoch; `used` what each has used of it in the present one.
+    Who used nothing yet is not in it.
+    """
+
+    limit: int
+    used: Mapping[str, int]
+
+    def room(self, hotkey: str) -> int:
+        """Bytes that `hotkey` may still use before the epoch ends."""
+        return max(0, self.limit - self.used.get(hotkey, 0))  # the limit may have been lowered
+
+
+def epoch_index(block: int, netuid: int, tempo: int) -> int:
+    """The number of the chain epoch that `block` lies in, where epochs lie on a fixed grid.
+
+    That is so on runtimes without `SubtensorModule.SubnetEpochIndex`, and on the embedded chain;
+    a runtime that has it counts the epochs there.
+    """
+    return (block + netuid + 1) // (tempo + 1)

@@ -1,40 +1,50 @@
 """Windows of blocks: when a window opens, closes, and by which block each step must be done.
 
-open(w)                close(w)        upload_by(w)        decide(w)   open(w+1)
-  |---- train_blocks ----|-- upload_blocks --|---- propose ----|--order--|
-                         |------------- exchange_blocks -----------------|
+open(w)           close(w)    commit_by   upload_by   receipts_by            decide(w)  open(w+1)
+  |-- train_blocks --|-- commit --|-- upload --|-- receipt --|-- propose, vote --|-- order --|
+                     |---------------------- exchange_blocks ----------------------------|
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-COMMIT_BLOCKS = 2  # from seeing a block to having a commitment in a later one
+INCLUSION_BLOCKS = 2  # from seeing a block to having a commitment in a later one
 
 
 @dataclass(frozen=True)
 class WindowClock:
     """Block arithmetic of a run. All fields are numbers of blocks.
 
-    `upload_blocks` after close(w) deltas must be readable; `order_blocks` before open(w+1) the
-    window's manifest digest must be on chain.
+    `commit_blocks` after close(w) the digests of the window's deltas must be public, and
+    `upload_blocks` later the deltas themselves; `receipt_blocks` after that a leader stops waiting
+    for every witness's receipt, and `turn_blocks` later the next in order may propose in its
+    place. `order_blocks` before open(w+1) the window's manifest digest must be on chain.
 
     Raises: ValueError when a field is out of range or no block is left for the proposal.
     """
 
     train_blocks: int
     exchange_blocks: int
-    upload_blocks: int
-    order_blocks: int
+    commit_blocks: int = 1
+    upload_blocks: int = 1
+    receipt_blocks: int = 1
+    turn_blocks: int = 2
+    order_blocks: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("train_blocks", "upload_blocks", "order_blocks"):
+        for name in ("train_blocks", "commit_blocks", "upload_blocks", "turn_blocks"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1 block, not {getattr(self, name)}")
-        if self.exchange_blocks < self.upload_blocks + self.order_blocks + 1:
+        for name in ("receipt_blocks", "order_blocks"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative: {getattr(self, name)}")
+        steps = self.commit_blocks + self.upload_blocks + self.receipt_blocks + self.order_blocks
+        if self.exchange_blocks < steps + 1:
             raise ValueError(
                 f"exchange_blocks = {self.exchange_blocks} leaves no block for the proposal: it "
-                f"must be at least upload_blocks ({self.upload_blocks}) + order_blocks "
+                f"must be at least commit_blocks ({self.commit_blocks}) + upload_blocks "
+                f"({self.upload_blocks}) + receipt_blocks ({self.receipt_blocks}) + order_blocks "
                 f"({self.order_blocks}) + 1"
             )
 
@@ -55,9 +65,24 @@ class WindowClock:
         """The block whose hash names the window's slice: training ends here."""
         return self.open(window) + self.train_blocks
 
+    def commit_by(self, window: int) -> int:
+        """The block at which validators read the digests of the window's deltas.
+
+        No honest miner lets its delta be read before.
+        """
+        return self.close(window) + self.commit_blocks
+
     def upload_by(self, window: int) -> int:
         """The block at which validators read the window's deltas."""
-        return self.close(window) + self.upload_blocks
+        return self.commit_by(window) + self.upload_blocks
+
+    def receipts_by(self, window: int) -> int:
+        """The block from which receipts of more than half the witnesses' stake are enough."""
+        return self.upload_by(window) + self.receipt_blocks
+
+    def turn(self, window: int, place: int) -> int:
+        """The block from which the validator at `place` in the leaders' order may propose."""
+        return self.receipts_by(window) + place * self.turn_blocks
 
     def decide(self, window: int) -> int:
         """The block whose state says which manifest, if any, closes the window."""

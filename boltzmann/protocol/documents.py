@@ -33,11 +33,17 @@ def canonical(value: object) -> bytes:
 def seal_document(kind: str, body: Mapping[str, Any], hotkey: str, sign: Sign) -> bytes:
     """The signed document's bytes. Raises: ValueError beyond MAX_DOCUMENT_BYTES."""
     unsigned = {"body": body, "hotkey": hotkey, "kind": kind, "version": _VERSION}
-    signature = sign(_DOMAIN + canonical(unsigned))
-    sealed = canonical({**unsigned, "signature": signature.hex()})
+    sealed = with_signature(kind, body, hotkey, sign(_DOMAIN + canonical(unsigned)).hex())
     if len(sealed) > MAX_DOCUMENT_BYTES:
         raise ValueError(f"a {kind} of {len(sealed)} bytes; the limit is {MAX_DOCUMENT_BYTES}")
     return sealed
+
+
+def with_signature(kind: str, body: Mapping[str, Any], hotkey: str, signature: str) -> bytes:
+    """The document's bytes with a signature (hexadecimal) that was made elsewhere."""
+    return canonical(
+        {"body": body, "hotkey": hotkey, "kind": kind, "signature": signature, "version": _VERSION}
+    )
 
 
 def open_document(

@@ -1,4 +1,4 @@
-"""What one window did to the model: the record whose digest the chain orders.
+"""What one window did to the model: a leader's proposal, and the manifest that votes make of it.
 
 Manifests form a hash chain from the genesis manifest, which names the initial checkpoint, so a node
 that knows the newest digest can prove every step back to the start.
@@ -6,116 +6,234 @@ that knows the newest digest can prove every step back to the start.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from boltzmann.protocol.documents import open_document, seal_document
+from boltzmann.protocol.admission import Accepted
+from boltzmann.protocol.ballots import Ballot, open_ballot
+from boltzmann.protocol.council import Outcome, tally, voters
+from boltzmann.protocol.documents import canonical, digest, open_document, seal_document
+from boltzmann.protocol.fields import Fields, Malformed, is_name, real, sorted_unique
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.wire import Sign, VerifySignature
 
-_KIND = "manifest"
-_HEX = frozenset("0123456789abcdef")
+_PROPOSAL, _MANIFEST = "proposal", "manifest"
 
 
 @dataclass(frozen=True)
-class Accepted:
-    """One delta that entered the aggregate, named by the sha256 of its object."""
+class Parent:
+    """The manifest that a proposal stands on: its digest, its window, and who sealed it."""
 
-    hotkey: str
-    sha256: str
+    digest: str
+    window: int
+    leader: str
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """One window's outcome. Digests and roots are 64 hexadecimal digits.
+class CheckpointName:
+    """A checkpoint: the window of the last update its state holds, and its descriptor's digest."""
 
-    `parent` is the digest of the manifest before, whose window is `parent_window`; the genesis
-    manifest has parent "". `update` is the sha256 of the update's body, without header and
-    signature, so that equal values have equal names and roots; for the genesis manifest it is that
-    of the initial checkpoint. `update_bytes` is the length of what it names. `norm_limit` is what
-    each delta's norm was scaled down to (infinity where no audit had set one yet).
+    window: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """One window's outcome as its leader sees it. Digests and roots are 64 hexadecimal digits.
+
+    `parent` is None for the genesis. `receipts` are (witness, digest of its receipt); `accepted`
+    and `norm_limit` follow from them by `admission.admit`. `update` is the sha256 of the update's
+    body, without header and signature, so that equal values have equal names and roots;
+    `update_bytes` is the body's length. `root` is the state's after the update. `checkpoint` is the
+    newest one: for the genesis, the initial model itself, which needs no update.
     """
 
     run: str
     window: int
-    parent: str
-    parent_window: int
+    leader: str
+    parent: Parent | None
+    receipts: tuple[tuple[str, str], ...]
     accepted: tuple[Accepted, ...]
     norm_limit: float
     update: str
     update_bytes: int
     root: str
+    checkpoint: CheckpointName
 
-    @property
-    def is_genesis(self) -> bool:
-        return not self.parent
-
-    def seal(self, hotkey: str, sign: Sign) -> bytes:
-        """The signed document, by the window's leader."""
-        body = {
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """What is signed."""
+        parent = self.parent
+        return {
             "accepted": [[entry.hotkey, entry.sha256] for entry in self.accepted],
+            "checkpoint": [[self.checkpoint.window, self.checkpoint.digest]],
+            "leader": self.leader,
             "norm_limit": float(self.norm_limit).hex(),
-            "parent": self.parent,
-            "parent_window": self.parent_window,
+            "parent": [[parent.digest, parent.window, parent.leader]] if parent else [],
+            "receipts": [list(receipt) for receipt in self.receipts],
             "root": self.root,
             "run": self.run,
             "update": self.update,
             "update_bytes": self.update_bytes,
             "window": self.window,
         }
-        return seal_document(_KIND, body, hotkey, sign)
+
+    @cached_property
+    def digest(self) -> str:
+        """What ballots name: of the content alone, since signatures are randomised."""
+        return digest(canonical(self.body))
+
+    def seal(self, sign: Sign) -> bytes:
+        """The signed document, by the window's leader."""
+        return seal_document(_PROPOSAL, self.body, self.leader, sign)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A proposal and the ballots on it; what they come to is `outcome`."""
+
+    proposal: Proposal
+    ballots: Mapping[str, Ballot]
+    documents: tuple[Mapping[str, Any], ...]
+
+    @property
+    def is_genesis(self) -> bool:
+        return self.proposal.parent is None
+
+    def seal(self, sign: Sign) -> bytes:
+        """The signed document, by the proposal's leader."""
+        body = {"ballots": [dict(d) for d in self.documents], "proposal": self.proposal.body}
+        return seal_document(_MANIFEST, body, self.proposal.leader, sign)
+
+    def outcome(
+        self, stakes: Mapping[str, int], threshold: float, proposer_counts: bool
+    ) -> Outcome:
+        """What the ballots come to among validators of these stakes."""
+        return outcome(self.proposal, self.ballots, stakes, threshold, proposer_counts)
+
+
+def outcome(
+    proposal: Proposal,
+    ballots: Mapping[str, Ballot],
+    stakes: Mapping[str, int],
+    threshold: float,
+    proposer_counts: bool,
+) -> Outcome:
+    """What ballots on a proposal come to among validators of these stakes."""
+    return tally(
+        [hotkey for hotkey, ballot in ballots.items() if ballot.approves],
+        [hotkey for hotkey, ballot in ballots.items() if not ballot.approves],
+        voters(stakes, proposal.leader, proposer_counts),
+        threshold,
+    )
+
+
+def open_proposal(
+    data: bytes, run: str, window: int, leader: str, verify: VerifySignature
+) -> Proposal | Rejection:
+    """The proposal for `window` signed by `leader`, or why it is refused."""
+    body = open_document(data, _PROPOSAL, leader, verify)
+    return body if isinstance(body, Rejection) else _checked(body, run, window, leader)
 
 
 def open_manifest(
     data: bytes, run: str, window: int, leader: str, verify: VerifySignature
 ) -> Manifest | Rejection:
-    """The manifest of `window` signed by `leader`, or why it is refused."""
-    body = open_document(data, _KIND, leader, verify)
+    """The manifest of `window` signed by `leader`, every ballot's signature checked."""
+    body = open_document(data, _MANIFEST, leader, verify)
     if isinstance(body, Rejection):
         return body
-    manifest = _from_body(body)
-    if manifest is None:
-        return Rejection(Reason.BAD_DOCUMENT, "not a manifest's fields")
-    if manifest.run != run:
-        return Rejection(Reason.WRONG_RUN, repr(manifest.run[:64]))
-    if manifest.window != window:
-        return Rejection(Reason.WRONG_WINDOW, f"window {manifest.window}, not {window}")
-    return manifest
-
-
-def _from_body(body: dict[str, Any]) -> Manifest | None:
     try:
-        entries, limit = body.pop("accepted"), body.pop("norm_limit")
-        # Texts and objects unpack as well: only lists are the one spelling.
-        if type(entries) is not list or any(type(entry) is not list for entry in entries):
-            return None
-        accepted = tuple(Accepted(hotkey, sha256) for hotkey, sha256 in entries)
-        manifest = Manifest(accepted=accepted, norm_limit=float.fromhex(limit), **body)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return None
-    return manifest if _well_formed(manifest) and manifest.norm_limit.hex() == limit else None
+        fields = Fields(body)
+        content, documents = fields.take("proposal"), fields.take("ballots")
+        fields.end()
+        if type(documents) is not list or any(type(d) is not dict for d in documents):
+            raise Malformed("ballots is not a list of documents")
+        hotkeys = [d.get("hotkey") for d in documents]
+        if not all(is_name(hotkey) for hotkey in hotkeys):
+            raise Malformed("a ballot without a hotkey")
+        sorted_unique("ballots", [str(hotkey) for hotkey in hotkeys])
+    except Malformed as error:
+        return Rejection(Reason.BAD_DOCUMENT, str(error))
+    proposal = _checked(content, run, window, leader)
+    if isinstance(proposal, Rejection):
+        return proposal
+    ballots: dict[str, Ballot] = {}
+    for document in documents:
+        hotkey = document["hotkey"]
+        ballot = open_ballot(canonical(document), run, window, proposal.digest, hotkey, verify)
+        if isinstance(ballot, Rejection):
+            return Rejection(ballot.reason, f"the ballot of {hotkey[:64]}: {ballot.detail}")
+        ballots[hotkey] = ballot
+    return Manifest(proposal, ballots, tuple(documents))
 
 
-def _well_formed(manifest: Manifest) -> bool:
-    numbers = (manifest.window, manifest.parent_window, manifest.update_bytes)
-    names = (manifest.run, *(entry.hotkey for entry in manifest.accepted))
-    digests = (manifest.update, manifest.root, *(entry.sha256 for entry in manifest.accepted))
-    hotkeys = [entry.hotkey for entry in manifest.accepted]
-    return (
-        all(type(n) is int and 0 <= n < 2**63 for n in numbers)
-        and all(_is_name(name) for name in names)
-        and all(_is_digest(d) for d in digests)
-        and (manifest.parent == "" or _is_digest(manifest.parent))
-        and manifest.norm_limit > 0
-        and hotkeys == sorted(set(hotkeys))
-        and (manifest.is_genesis or manifest.parent_window < manifest.window)
+def _checked(body: object, run: str, window: int, leader: str) -> Proposal | Rejection:
+    try:
+        proposal = _read(Fields(body))
+    except Malformed as error:
+        return Rejection(Reason.BAD_DOCUMENT, str(error))
+    if proposal.run != run:
+        return Rejection(Reason.WRONG_RUN, repr(proposal.run[:64]))
+    if proposal.window != window:
+        return Rejection(Reason.WRONG_WINDOW, f"window {proposal.window}, not {window}")
+    if proposal.leader != leader:
+        return Rejection(Reason.WRONG_HOTKEY, repr(proposal.leader[:64]))
+    return proposal
+
+
+def _read(fields: Fields) -> Proposal:
+    parent, receipts = fields.rows("parent", 3), fields.rows("receipts", 2)
+    accepted, checkpoint = fields.rows("accepted", 2), fields.rows("checkpoint", 2)
+    if len(parent) > 1 or len(checkpoint) != 1:
+        raise Malformed("there is at most one parent and exactly one checkpoint")
+    proposal = Proposal(
+        run=fields.name("run"),
+        window=fields.count("window"),
+        leader=fields.name("leader"),
+        parent=_parent(parent[0]) if parent else None,
+        receipts=tuple(_pair(row) for row in receipts),
+        accepted=tuple(Accepted(*_pair(row)) for row in accepted),
+        norm_limit=real("norm_limit", fields.take("norm_limit")),
+        update=fields.digest_or_none("update"),
+        update_bytes=fields.count("update_bytes"),
+        root=fields.digest("root"),
+        checkpoint=_checkpoint(checkpoint[0]),
     )
+    fields.end()
+    _require_consistent(proposal)
+    return proposal
 
 
-def _is_name(text: object) -> bool:
-    """Whether a peer's text is safe to show and to sort: printable ASCII, not empty."""
-    return isinstance(text, str) and text != "" and text.isascii() and text.isprintable()
+def _require_consistent(proposal: Proposal) -> None:
+    sorted_unique("receipts", [witness for witness, _ in proposal.receipts])
+    sorted_unique("accepted", [entry.hotkey for entry in proposal.accepted])
+    if not proposal.norm_limit > 0:
+        raise Malformed("norm_limit is not above 0")
+    if proposal.checkpoint.window > proposal.window - (proposal.parent is not None):
+        raise Malformed("a checkpoint of a window to come")
+    empty = not proposal.update and not proposal.update_bytes and not proposal.accepted
+    if proposal.parent is None and not empty:
+        raise Malformed("a genesis has no update")
+    if proposal.parent is not None:
+        if proposal.parent.window >= proposal.window:
+            raise Malformed("the parent is no earlier window")
+        if not (proposal.update and proposal.update_bytes and proposal.accepted):
+            raise Malformed("no update of any delta")
 
 
-def _is_digest(text: object) -> bool:
-    return isinstance(text, str) and len(text) == 64 and _HEX.issuperset(text)
+def _pair(row: list[Any]) -> tuple[str, str]:
+    fields = Fields(dict(zip(("hotkey", "sha256"), row, strict=True)))
+    return fields.name("hotkey"), fields.digest("sha256")
+
+
+def _parent(row: list[Any]) -> Parent:
+    fields = Fields(dict(zip(("digest", "window", "leader"), row, strict=True)))
+    return Parent(fields.digest("digest"), fields.count("window"), fields.name("leader"))
+
+
+def _checkpoint(row: list[Any]) -> CheckpointName:
+    fields = Fields(dict(zip(("window", "digest"), row, strict=True)))
+    return CheckpointName(fields.count("window"), fields.digest("digest"))

@@ -13,6 +13,9 @@ class Reason(str, Enum):
     SLOW = "slow"  # the whole read did not end within its time
     UNREACHABLE = "unreachable"  # the bucket refused, or answered with an error
     WRONG_SIZE = "wrong_size"  # not the exact length the run's config gives
+    UNCOMMITTED = "uncommitted"  # no commit object by its deadline
+    BAD_COMMIT = "bad_commit"  # not the bytes that the sender's commit names
+    EQUIVOCATED = "equivocated"  # the sender has signed commits to different bytes
     BAD_MAGIC = "bad_magic"
     BAD_VERSION = "bad_version"
     BAD_KIND = "bad_kind"

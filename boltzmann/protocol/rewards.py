@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import fsum
-from statistics import median
 
 
 @dataclass(frozen=True)
@@ -32,65 +31,33 @@ class RewardConfig:
 class Standing:
     """What a validator holds of one hotkey since its registration at `registered_at`.
 
-    Windows are -1 where there was none. `norm` is the recomputed norm of its last passed audit.
+    `score` and `gate` are those of the newest window, 0 where nothing came.
     """
 
     registered_at: int
     moving: float = 0.0
     score: float = 0.0
     gate: float = 0.0
-    passed_at: int = -1
-    failed_at: int = -1
-    norm: float = 0.0
 
 
-def passed(
-    standing: Standing, config: RewardConfig, window: int, score: float, gate: float, norm: float
-) -> Standing:
+def passed(standing: Standing, config: RewardConfig, score: float, gate: float) -> Standing:
     """After an audit that passed: the reward is the score s."""
-    after = _move(standing, config, score)
-    return replace(after, score=score, gate=gate, passed_at=window, norm=norm)
+    return replace(_move(standing, config, score), score=score, gate=gate)
 
 
-def failed(
-    standing: Standing, config: RewardConfig, window: int, score: float, gate: float
-) -> Standing:
+def failed(standing: Standing, config: RewardConfig, score: float, gate: float) -> Standing:
     """After an audit that failed: a penalty of (1-q)/q windows' pay.
 
     A cheat that is audited with chance q gets through (1-q)/q windows on average before each
     failure; the penalty takes just their pay back, so cheating never pays.
     """
     penalty = (1.0 - config.audit_rate) / config.audit_rate
-    after = _move(standing, config, -penalty)
-    return replace(after, score=score, gate=gate, failed_at=window)
+    return replace(_move(standing, config, -penalty), score=score, gate=gate)
 
 
 def absent(standing: Standing, config: RewardConfig) -> Standing:
     """After a window without a valid upload: the moving score decays."""
     return replace(_move(standing, config, 0.0), score=0.0, gate=0.0)
-
-
-def trusted(standing: Standing, config: RewardConfig, window: int) -> bool:
-    """Whether the hotkey's delta of `window` may enter the aggregate.
-
-    It takes a pass within the last `trust_windows` windows (this one included) and no failure
-    since that pass.
-    """
-    recent = standing.passed_at >= 0 and window - standing.passed_at <= config.trust_windows
-    return recent and standing.failed_at < standing.passed_at
-
-
-def norm_limit(standings: Mapping[str, Standing], config: RewardConfig, window: int) -> float:
-    """The median of the norms that recent audits recomputed; infinity before the first one.
-
-    Never the submitters' own median: colluders could move that.
-    """
-    norms = [
-        s.norm
-        for s in standings.values()
-        if s.passed_at >= 0 and window - s.passed_at <= config.trust_windows
-    ]
-    return median(norms) if norms else float("inf")
 
 
 def weights(standings: Mapping[str, Standing]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""This node's own bucket through boto3: create-only writes and the checks of start-up."""
+"""This node's own bucket through boto3: create-only writes, removals, the checks of start-up."""
 
 from __future__ import annotations
 
@@ -53,14 +53,23 @@ class OwnBucket:
                 if self._put(key, body, condition) or self._holds(key, body):
                     return
         except ClientError as error:
-            raise StoreError(
-                f"Writing {key} was refused by the {self._where} ({_named(error)}); check that it "
-                "is there and what its keys may do"
-            ) from error
+            raise self._refused("Writing", key, error) from error
         raise StoreUnavailable(
             f"Another upload of {key} to the {self._where} is under way; let one node at a time "
             "write under this hotkey"
         )
+
+    def delete(self, key: str) -> None:
+        """Remove what is stored under `key`; nothing there is success.
+
+        Raises: StoreUnavailable when the bucket does not answer, StoreError when it refuses.
+        """
+        try:
+            with self._answers():
+                self._client.delete_object(Bucket=self._bucket, Key=key)
+        except ClientError as error:
+            if not _is_absent(error):
+                raise self._refused("Removing", key, error) from error
 
     def check(self) -> None:
         """The bucket exists and this node may write to it.
@@ -106,7 +115,7 @@ class OwnBucket:
             try:
                 answer = self._client.get_object(Bucket=self._bucket, Key=key)
             except ClientError as error:
-                if _status(error) == HTTPStatus.NOT_FOUND and _code(error) != "NoSuchBucket":
+                if _is_absent(error):
                     return False
                 raise
             with answer["Body"] as stored:
@@ -155,6 +164,12 @@ class OwnBucket:
                 f"The {self._where} has trouble ({_named(error)}); try again later"
             ) from error
 
+    def _refused(self, doing: str, key: str, error: ClientError) -> StoreError:
+        return StoreError(
+            f"{doing} {key} was refused by the {self._where} ({_named(error)}); check that it is "
+            "there and what its keys may do"
+        )
+
     def _misconfigured(self, error: ClientError) -> ConfigError:
         """What is wrong with the bucket's settings, as one sentence."""
         if _status(error) in _REFUSED:
@@ -182,6 +197,11 @@ def _equal(stored: BinaryIO, body: BinaryIO) -> bool:
 
 def _status(error: ClientError) -> int:
     return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def _is_absent(error: ClientError) -> bool:
+    """Whether the key is not there; a bucket that is not there is another matter."""
+    return _status(error) == HTTPStatus.NOT_FOUND and _code(error) != "NoSuchBucket"
 
 
 def _code(error: ClientError) -> str:

@@ -12,21 +12,28 @@ from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.store.address import BucketAddress, checked_key, parse_address
 from boltzmann.store.bounded_http import NETWORK_ERRORS, Body, Deadline, Fetcher, refusal
 
+CONNECT_SECONDS = 5.0  # for the connection alone, TLS and all
 PIECE = 1 << 18  # bytes per read of a download, of which many run at once
 
 
 class PublicReader:
-    """Unsigned, whole reads; each on a connection of its own.
+    """Implements `boltzmann.ports.Reader`: unsigned, whole reads, each on its own connection.
 
     A window reads one to three objects from each of many hosts, minutes apart, so kept connections
     would be closed by the time they could be used again.
     """
 
-    def __init__(self, *, connect_seconds: float, ca_bundle: Path | None) -> None:
+    def __init__(
+        self, *, connect_seconds: float = CONNECT_SECONDS, ca_bundle: Path | None = None
+    ) -> None:
+        """`ca_bundle`: a PEM file of the only authorities to trust, in place of the usual ones.
+
+        Raises: ConfigError for a bundle that is none.
+        """
         self._fetcher = Fetcher(_tls(ca_bundle), connect_seconds)
 
     def get(self, address: str, key: str, *, max_bytes: int, seconds: float) -> bytes | Rejection:
-        """See `boltzmann.ports.Store.get`. Raises: ValueError for a malformed key."""
+        """See `boltzmann.ports.Reader.get`. Raises: ValueError for a malformed key."""
         deadline = Deadline.after(seconds)
         bucket = _bucket(address)
         if isinstance(bucket, Rejection):
@@ -47,7 +54,7 @@ class PublicReader:
     def download(
         self, address: str, key: str, path: Path, *, exact_bytes: int, seconds: float
     ) -> Rejection | None:
-        """See `boltzmann.ports.Store.download`.
+        """See `boltzmann.ports.Reader.download`.
 
         Raises: ValueError for a malformed key, StoreError when `path` cannot be written.
         """

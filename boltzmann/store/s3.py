@@ -16,7 +16,7 @@ from boltzmann.store.own_bucket import (
     REQUEST_ATTEMPTS,
     OwnBucket,
 )
-from boltzmann.store.reader import PublicReader
+from boltzmann.store.reader import CONNECT_SECONDS, PublicReader
 
 
 class S3Store:
@@ -34,7 +34,7 @@ class S3Store:
         *,
         region: str = "us-east-1",
         public_url: str | None = None,
-        connect_seconds: float = 5.0,
+        connect_seconds: float = CONNECT_SECONDS,
         threads: int = 16,
         ca_bundle: Path | None = None,
     ) -> None:
@@ -78,6 +78,10 @@ class S3Store:
         name = checked_key(key)
         with path.open("rb") as file:
             self._own.create(name, file)
+
+    def delete(self, key: str) -> None:
+        """See `Store.delete`. Raises: StoreUnavailable, StoreError when refused."""
+        self._own.delete(checked_key(key))
 
     def get(self, address: str, key: str, *, max_bytes: int, seconds: float) -> bytes | Rejection:
         """See `Store.get`."""

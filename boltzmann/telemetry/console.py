@@ -14,7 +14,15 @@ from boltzmann.telemetry.values import Json, jsonable
 Fields = Mapping[str, Json]
 
 _RED, _YELLOW, _RESET = "\x1b[31m", "\x1b[33m", "\x1b[0m"
-_COLOURS = {events.ERROR: _RED, events.REJECTED: _YELLOW, events.WAITING: _YELLOW}
+_COLOURS = {
+    events.ERROR: _RED,
+    events.VETOED: _RED,
+    events.ABANDONED: _RED,
+    **dict.fromkeys(
+        (events.REJECTED, events.WAITING, events.UNDONE, events.WITHHELD, events.REFUSED), _YELLOW
+    ),
+}
+_BAR = 20  # characters
 _WEIGHTS_SHOWN = 12
 
 
@@ -37,6 +45,8 @@ class Console:
         if write is None:
             return
         body = write({key: jsonable(value) for key, value in fields.items()})
+        if not body:
+            return
         line = f"{time.strftime('%H:%M:%S')} {self._name:<4} {name:<8} {body}".rstrip()
         self._print(_printable(line), _COLOURS.get(name, ""))
 
@@ -102,6 +112,24 @@ def _error(fields: Fields) -> str:
     return f"{fields.get('what')}: {fields.get('detail')}"
 
 
+def _progress(fields: Fields) -> str:
+    done, of = fields.get("done"), fields.get("of")
+    share = done / of if is_number(done) and is_number(of) and of else 0.0
+    bar = "#" * round(share * _BAR)
+    return f"{fields.get('what')} [{bar:.<{_BAR}}] {done} of {of}"
+
+
+def _ballot(fields: Fields) -> str:
+    """Only what a person should look at: a vote against."""
+    objection = fields.get("objection")
+    if not objection:
+        return ""
+    return (
+        f"{_number(fields.get('window'), ',.0f'):>7}  against the proposal of "
+        f"{_start(fields.get('leader'))}: {objection}"
+    )
+
+
 def _all(fields: Fields) -> str:
     return "  ".join(f"{key} {value}" for key, value in fields.items())
 
@@ -114,6 +142,19 @@ _WRITERS: Mapping[str, Callable[[Fields], str]] = {
     events.WAITING: _waiting,
     events.ERROR: _error,
     events.STOPPED: _all,
+    events.PROGRESS: _progress,
+    events.BALLOT: _ballot,
+    **dict.fromkeys(
+        (
+            events.VETOED,
+            events.WITHHELD,
+            events.UNDONE,
+            events.ABANDONED,
+            events.LOADED,
+            events.REFUSED,
+        ),
+        _all,
+    ),
 }
 
 

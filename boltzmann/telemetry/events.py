@@ -10,11 +10,30 @@
     round     window, loss, audited                 a window's audits are done: the mean loss they
                                                     recomputed, and how many there were
     rejected  window, hotkey, uid, reason, detail   one refusal of a peer's object or work
-    applied   window, root, bytes_down, seconds     an agreed update was fetched and applied
-    undone    window, head                          a window was taken back: the chain decided
-                                                    otherwise
+    stage     stage, window                         one named stage of a window is over
+    restored  window, head                          what the node's own saved state stands at; head
+                                                    "": there is none
+    applied   window, root, head, parent, accepted, the state stands at an agreed update;
+              bytes_down, seconds                   bytes_down 0: this node had computed it itself
+    dropped   window                                an update this validator had tried out was not
+                                                    agreed on, and was taken back
+    undone    window, head                          an agreed window was taken back: the chain's
+                                                    order is another
+    abandoned window, head                          the state was given up for a checkpoint: the
+                                                    chain's order leads where no undo does
+    loaded    window, head, root, checkpoint,       the state was loaded from a checkpoint
+              bytes_down, seconds
+    withheld  window, detail                        a digest is on chain whose manifest cannot be
+                                                    read: its window stays empty for now
+    refused   what, holder, reason, detail          a validator's copy of an agreed object is bad
+    progress  what, done, of, seconds               how far a long piece of work has come
     genesis   window, root                          this node published the run's first model
-    proposed  window, seconds                       the leader's own steps
+    ballot    window, leader, objection,            this validator's vote on a proposal; objection
+              loss_before, loss_after               "" is approval
+    proposed  window, seconds                       this validator's proposal is published
+    vetoed    window, leader, objections            this node's proposal was voted down
+    ordered   window, digest, block                 a manifest's digest is on chain
+    checkpoint window, digest, bytes_up             an epoch's checkpoint is in the bucket
     sealed    window, seconds                       the miner's own steps before the upload
     empty     window                                nobody trusted sent a delta: no update
     unassigned window, members                      more members than places: no pages this time
@@ -31,6 +50,14 @@ value is None. `t` and `event` are no field names: the sinks write the time and 
 from __future__ import annotations
 
 STARTED = "started"
+BALLOT = "ballot"
+VETOED = "vetoed"
+WITHHELD = "withheld"
+UNDONE = "undone"
+ABANDONED = "abandoned"
+LOADED = "loaded"
+PROGRESS = "progress"
+REFUSED = "refused"
 WINDOW = "window"
 PEER = "peer"
 REJECTED = "rejected"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -44,9 +44,27 @@ def clipped_gradient(
 
     Raises: ValueError if there is no token to predict.
     """
-    device = next(model.parameters()).device
     model.zero_grad(set_to_none=True)
     loss_sum, tokens = 0.0, 0
+    for loss, predicted in _losses(model, batches):
+        torch.autograd.backward(loss)
+        loss_sum += float(loss.detach())
+        tokens += predicted
+    return _clip(model, _mean(loss_sum, tokens), tokens, clip_norm)
+
+
+def mean_loss(model: LlamaForCausalLM, batches: Iterable[TokenBatch]) -> float:
+    """Mean nats per predicted token of all batches. Raises: ValueError as above."""
+    with torch.no_grad():
+        parts = [(float(loss), predicted) for loss, predicted in _losses(model, batches)]
+    return _mean(sum(loss for loss, _ in parts), sum(predicted for _, predicted in parts))
+
+
+def _losses(
+    model: LlamaForCausalLM, batches: Iterable[TokenBatch]
+) -> Iterator[tuple[torch.Tensor, int]]:
+    """(summed loss in nats, predicted tokens) of a few sequences at a time."""
+    device = next(model.parameters()).device
     for batch in batches:
         for sequences in torch.split(torch.from_numpy(batch.tokens), SEQUENCES_PER_STEP):
             inputs = sequences.to(device)
@@ -55,12 +73,13 @@ def clipped_gradient(
             loss = functional.cross_entropy(
                 logits[:, :-1].flatten(0, 1).float(), inputs[:, 1:].flatten(), reduction="sum"
             )
-            torch.autograd.backward(loss)
-            loss_sum += float(loss.detach())
-            tokens += inputs[:, 1:].numel()
+            yield loss, inputs[:, 1:].numel()
+
+
+def _mean(loss_sum: float, tokens: int) -> float:
     if tokens == 0:
         raise ValueError("no tokens to predict: the batches are empty")
-    return _clip(model, loss_sum / tokens, tokens, clip_norm)
+    return loss_sum / tokens
 
 
 def _clip(model: LlamaForCausalLM, loss: float, tokens: int, clip_norm: float) -> Delta:

@@ -6,6 +6,9 @@ be taken back bit for bit, and an audit of the last window can look at the param
 
 from __future__ import annotations
 
+import contextlib
+import os
+import zlib
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,9 +45,12 @@ class Position:
 
 @dataclass(frozen=True)
 class _Undo:
+    """The way back to `before`; `crc32` is of the log's whole content."""
+
     before: Position
     slice: Slice
     path: Path
+    crc32: int
 
 
 class ModelState:
@@ -69,7 +75,7 @@ class ModelState:
         ]
         self._outer = outer
         self._powers = (Powers(outer.beta1), Powers(outer.beta2))
-        self._views = {id(flat): _split(flat, layout) for flat in (self.theta, self.m, self.v)}
+        self._views = {id(flat): split(flat, layout) for flat in (self.theta, self.m, self.v)}
         self._undo: deque[_Undo] = deque()
         self._history = history
         self._folder = undo_folder
@@ -94,15 +100,23 @@ class ModelState:
         shapes = {name: tuple(array.shape) for name, array in parameters.items()}
         if shapes != dict(self.shapes):
             raise StateError("the checkpoint's tensors are not the ones of the run's model")
+        self.vacate()
         for name, flat in zip(self.layout.names, self._tensors(self.theta), strict=True):
             flat[:] = parameters[name].reshape(-1)
+        root = genesis_root(self.layout.names, self._tensors(self.theta))
+        self.position = Position(head, window, window, root)
+
+    def vacate(self) -> None:
+        """Become no state at all, to be filled anew: m, v and counts zero, nothing to go back to.
+
+        θ is left for the caller, who overwrites all of it.
+        """
+        self.position = Position("", -1, -1, bytes(32))
+        self._forget(keep=0)
         self.m[:] = 0.0
         self.v[:] = 0.0
         for counts in self.counts:
             counts[:] = 0
-        self._forget(keep=0)
-        root = genesis_root(self.layout.names, self._tensors(self.theta))
-        self.position = Position(head, window, window, root)
 
     def apply(self, chosen: Slice, values: Floats, update_sha256: str, window: int) -> bytes:
         """Take one outer step with the update's values `[slice size] float32`; the new root.
@@ -122,21 +136,23 @@ class ModelState:
         hasher = RootHasher(before.root, update_sha256)
         try:
             with path.open("wb") as log:
-                self._step(chosen, values, step, hasher, log)
+                crc32 = self._step(chosen, values, step, hasher, log)
         except OSError as error:
             self._forget(keep=0)  # what it leads back from is no longer there
             raise StateError(
                 f"the undo log {path} cannot be written ({error}): make room there and start "
                 f"again; the saved state is untouched"
             ) from error
-        self._undo.append(_Undo(before, chosen, path))
+        self._undo.append(_Undo(before, chosen, path, crc32))
         self._forget(keep=self._history)
         self.position = Position("", window, before.genesis, hasher.root())
         return self.position.root
 
     def _step(
         self, chosen: Slice, values: Floats, step: Step, hasher: RootHasher, log: BinaryIO
-    ) -> None:
+    ) -> int:
+        """Write each piece's old values to the log, then its new ones; the log's CRC-32."""
+        crc32 = 0
         for tensor, chunks, start, end in self._pieces(chosen):
             old = [
                 chosen.rows(self._tensors(flat)[tensor], tensor, chunks)
@@ -144,25 +160,39 @@ class ModelState:
             ]
             for rows in old:
                 log.write(rows.data)
+                crc32 = zlib.crc32(rows.data, crc32)
             self.counts[tensor][chunks] += 1
             gradient = values[start:end].reshape(old[0].shape)
             step.apply(old[0], old[1], old[2], gradient, self.counts[tensor][chunks])
             self._write(chosen, tensor, chunks, old)
             hasher.add(old[0], old[1], old[2])
+        return crc32
 
     def confirm(self, head: str) -> None:
         """Name the manifest that the state now stands at."""
         self.position = replace(self.position, head=head)
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether the log leads back from the last applied window."""
+        return bool(self._undo)
+
     def undo(self) -> None:
-        """Take back the last applied window. Raises: StateError if the log holds none."""
+        """Take back the last applied window.
+
+        Raises: StateError if the log holds none, is not there or is damaged. The state is as it
+        was if damage shows before the first value is written, else unusable until `reset`.
+        """
         if not self._undo:
             raise StateError("the undo log is empty: reload the state from a checkpoint")
-        entry = self._undo.pop()
+        entry = self._undo[-1]
         for tensor, chunks, rows in self._logged(entry):
+            # Headless while it changes, as in `apply`.
+            self.position = replace(self.position, head="")
             self._write(entry.slice, tensor, chunks, rows)
             self.counts[tensor][chunks] -= 1
-        entry.path.unlink()
+        self._undo.pop()
+        _remove(entry.path)
         self.position = entry.before
 
     @property
@@ -175,41 +205,58 @@ class ModelState:
     def parameters_before(self, window: int) -> Iterator[None]:
         """θ as it was before `window` was applied, for the time of the block.
 
-        A window not applied yet changes nothing. Raises: StateError if it is not the last one.
+        A window not applied yet changes nothing. Raises: StateError if it is not the last one, or
+        its log is not there or is damaged; the state is then as it was.
         """
         if self.position.window < window:
             yield
             return
         if not self._undo or self.position.window != window:
             raise StateError(f"the parameters before window {window} are no longer at hand")
-        entry = self._undo[-1]
-        present = [rows for _, _, rows in self._swap(entry)]
+        entry, theta = self._undo[-1], self._tensors(self.theta)
+        present: list[Floats] = []
         try:
+            for tensor, chunks, rows in self._logged(entry):
+                present.append(entry.slice.rows(theta[tensor], tensor, chunks))
+                entry.slice.set_rows(theta[tensor], tensor, chunks, rows[0])
             yield
         finally:
-            theta = self._tensors(self.theta)
-            for (tensor, chunks, _, _), rows in zip(
-                self._pieces(entry.slice), present, strict=True
+            # A damaged log ends early: only the pieces it reached have to be put back.
+            for (tensor, chunks, _, _), back in zip(
+                self._pieces(entry.slice), present, strict=False
             ):
-                entry.slice.set_rows(theta[tensor], tensor, chunks, rows)
-
-    def _swap(self, entry: _Undo) -> Iterator[tuple[int, NDArray[np.int64], Floats]]:
-        """Put the logged θ in place; yields the present rows of each piece."""
-        theta = self._tensors(self.theta)
-        for tensor, chunks, rows in self._logged(entry):
-            present = entry.slice.rows(theta[tensor], tensor, chunks)
-            entry.slice.set_rows(theta[tensor], tensor, chunks, rows[0])
-            yield tensor, chunks, present
+                entry.slice.set_rows(theta[tensor], tensor, chunks, back)
 
     def _logged(self, entry: _Undo) -> Iterator[tuple[int, NDArray[np.int64], list[Floats]]]:
-        with entry.path.open("rb") as log:
-            for tensor, chunks, start, end in self._pieces(entry.slice):
-                shape = (len(chunks), (end - start) // len(chunks))
-                rows = [
-                    np.frombuffer(log.read(4 * (end - start)), np.float32).reshape(shape)
-                    for _ in range(3)
-                ]
-                yield tensor, chunks, rows
+        """(tensor, chunks, old rows of θ, m, v) of each piece.
+
+        Raises: StateError, before the first piece if the log is not there or has another size,
+        after the last one if it has another content; the log then leads nowhere any more.
+        """
+        crc32 = 0
+        try:
+            with entry.path.open("rb") as log:
+                size = os.fstat(log.fileno()).st_size
+                if size != 12 * entry.slice.size:
+                    raise self._damaged(entry, f"has {size} bytes, not {12 * entry.slice.size}")
+                for tensor, chunks, start, end in self._pieces(entry.slice):
+                    data = log.read(12 * (end - start))
+                    if len(data) != 12 * (end - start):
+                        raise self._damaged(entry, "was cut short while it was read")
+                    crc32 = zlib.crc32(data, crc32)
+                    rows = np.frombuffer(data, np.float32).reshape(3, len(chunks), -1)
+                    yield tensor, chunks, list(rows)
+        except OSError as error:
+            raise self._damaged(entry, f"cannot be read ({error})") from error
+        if crc32 != entry.crc32:
+            raise self._damaged(entry, "does not hold what was written to it")
+
+    def _damaged(self, entry: _Undo, fact: str) -> StateError:
+        self._forget(keep=0)
+        return StateError(
+            f"the undo log {entry.path} {fact}: start again, and the node loads its saved state or "
+            f"the run's checkpoint"
+        )
 
     def _pieces(self, chosen: Slice) -> Iterator[tuple[int, NDArray[np.int64], int, int]]:
         """(tensor, chunks, start, end): each piece and where its values lie in the slice."""
@@ -232,10 +279,16 @@ class ModelState:
 
     def _forget(self, keep: int) -> None:
         while len(self._undo) > keep:
-            self._undo.popleft().path.unlink(missing_ok=True)
+            _remove(self._undo.popleft().path)
 
 
-def _split(flat: Floats, layout: Layout) -> list[Floats]:
+def _remove(log: Path) -> None:
+    """Delete a log that nothing leads to any more; one that stays is deleted at the next start."""
+    with contextlib.suppress(OSError):
+        log.unlink()
+
+
+def split(flat: Floats, layout: Layout) -> list[Floats]:
     """1-D views of each tensor in a flat vector."""
     ends = np.cumsum(layout.sizes)
     return [flat[end - size : end] for end, size in zip(ends, layout.sizes, strict=True)]

@@ -29,7 +29,8 @@ from boltzmann.chain.embedded import Genesis, create_chain
 from boltzmann.chain.subtensor import SubtensorChain
 from boltzmann.errors import ChainRefused, ChainUnavailable
 from boltzmann.ports import Chain
-from boltzmann.protocol.chainview import Head, SubnetRules
+from boltzmann.protocol.budget import charge
+from boltzmann.protocol.chainview import CommitSpace, Head, SubnetRules
 
 HANG_S = 30.0
 BLOCK_S = 0.05
@@ -101,6 +102,7 @@ async def everything(chain: Chain, block: int) -> list[Any]:
         await chain.rules(block),
         await chain.commitments(block),
         await chain.weights(block),
+        await chain.commit_space(block),
     ]
 
 
@@ -235,13 +237,31 @@ async def test_what_does_not_fit_is_not_sent(start: Start, fields: list[bytes], 
 
 async def test_the_byte_budget_of_commitments(start: Start) -> None:
     async with opened(start(commitment_budget_bytes=384), MINER) as chain:
-        await chain.commit([b"x"])  # charged as 100 bytes
-        block = await chain.commit([b"y" * 128, b"z" * 128])
+        before = (await chain.head()).number
+        small, large = [b"x"], [b"y" * 128, b"z" * 128]
+        first = await chain.commit(small)
+        block = await chain.commit(large)
         with refused("SpaceLimitExceeded"):
             await chain.commit([b"w"])
         head = (await chain.head()).number
         assert head > block
-        assert await chain.commitments(head) == {MINER.hot: (b"y" * 128, b"z" * 128)}
+        assert await chain.commitments(head) == {MINER.hot: tuple(large)}
+        spaces = [await chain.commit_space(number) for number in (before, first, block, head)]
+        assert [space.limit for space in spaces] == [384] * 4
+        used = [charge(small), charge(small) + charge(large)]
+        assert [space.room(MINER.hot) for space in spaces] == [384, 384 - used[0], 28, 28]
+        assert [space.used for space in spaces[1:]] == [{MINER.hot: n} for n in (*used, used[1])]
+        assert {space.room(OTHER.hot) for space in spaces} == {384}
+
+
+async def test_each_epoch_has_a_byte_budget_of_its_own(start: Start) -> None:
+    async with opened(start(tempo=9, commitment_budget_bytes=100), MINER) as chain:
+        block = await chain.commit([b"all of it"])
+        head = (await until_block(chain, block + 10))[-1].number
+        assert (await chain.commit_space(block)).used == {MINER.hot: 100}
+        assert await chain.commit_space(head) == CommitSpace(100, {})
+        again = await chain.commit([b"and again"])
+        assert (await chain.commit_space(again)).room(MINER.hot) == 0
 
 
 async def test_only_registered_hotkeys_commit(start: Start) -> None:

@@ -20,8 +20,9 @@ from store_servers import (
 )
 
 from boltzmann.errors import ConfigError, StoreConflict, StoreError
-from boltzmann.ports import Store
+from boltzmann.ports import Reader, Store
 from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.store.reader import PublicReader
 from boltzmann.store.s3 import S3Store
 
 MIB = 1 << 20
@@ -155,6 +156,33 @@ def test_a_nodes_own_object_is_public(place: Place, key: str) -> None:
     assert place.store("contract").get(peer.address, key, max_bytes=4, seconds=20) == b"mine"
 
 
+def test_what_is_deleted_is_absent_and_may_be_put_anew(store: S3Store, key: str) -> None:
+    store.put(key, b"old")
+    store.put(f"{key}-beside", b"stays")
+    store.delete(key)
+    assert reason(read(store, key)) is Reason.ABSENT
+    assert read(store, f"{key}-beside") == b"stays"
+    store.put(key, b"new")
+    assert read(store, key) == b"new"
+
+
+def test_deleting_what_is_not_there_succeeds(store: S3Store, key: str) -> None:
+    store.delete(key)
+    store.put(key, b"x")
+    store.delete(key)
+    store.delete(key)
+    assert reason(read(store, key)) is Reason.ABSENT
+
+
+def test_a_reader_needs_no_bucket(place: Place, store: S3Store, key: str, tmp_path: Path) -> None:
+    store.put(key, b"for everyone")
+    reader: Reader = PublicReader(ca_bundle=place.ca_bundle)
+    assert reader.get(store.address, key, max_bytes=99, seconds=20) == b"for everyone"
+    target = tmp_path / "object"
+    assert reader.download(store.address, key, target, exact_bytes=12, seconds=20) is None
+    assert target.read_bytes() == b"for everyone"
+
+
 def test_many_gets_at_once(store: S3Store, key: str, tmp_path: Path) -> None:
     bodies = {f"{key}/{n}": os.urandom(200_000 + n) for n in range(32)}
     with ThreadPoolExecutor(16) as pool:
@@ -186,6 +214,7 @@ def test_only_computed_keys_are_used(store: S3Store, tmp_path: Path, wrong: str)
     calls: list[Callable[[], object]] = [
         lambda: store.put(wrong, b""),
         lambda: store.put_file(wrong, source),
+        lambda: store.delete(wrong),
         lambda: store.get(store.address, wrong, max_bytes=1, seconds=1),
         lambda: store.download(store.address, wrong, source, exact_bytes=1, seconds=1),
     ]
@@ -217,6 +246,11 @@ def test_check_names_a_bucket_that_is_not_there(place: Place) -> None:
 def test_a_put_without_a_bucket_is_refused(place: Place, key: str) -> None:
     with pytest.raises(StoreError, match="not-made"):
         place.store("not-made").put(key, b"x")
+
+
+def test_deleting_without_a_bucket_is_refused(place: Place, key: str) -> None:
+    with pytest.raises(StoreError, match=r"Removing .* was refused .*not-made"):
+        place.store("not-made").delete(key)
 
 
 def test_check_names_a_bucket_nobody_else_can_read(place: Place, store: S3Store) -> None:

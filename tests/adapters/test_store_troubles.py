@@ -44,8 +44,10 @@ def test_wrong_keys_are_named(guarded: Place, key: str) -> None:
         stranger = guarded.store("guarded", keys)
         with pytest.raises(ConfigError, match="refuses this node's keys"):
             stranger.check()
-        with pytest.raises(StoreError, match="refused"):
+        with pytest.raises(StoreError, match=r"Writing .* refused"):
             stranger.put(key, b"x")
+        with pytest.raises(StoreError, match=r"Removing .* refused"):
+            stranger.delete(key)
 
 
 def test_reads_are_unsigned(guarded: Place, key: str) -> None:
@@ -92,7 +94,8 @@ def test_a_lasting_conflict_is_reported(tmp_path: Path, key: str) -> None:
 def test_a_server_in_trouble_is_unavailable(tmp_path: Path, key: str) -> None:
     with moto_behind(tmp_path, lambda environ: "503 Service Unavailable") as place:
         store = place.store("trouble")
-        for call in (store.check, store.ensure_bucket, lambda: store.put(key, b"x")):
+        writes = (lambda: store.put(key, b"x"), lambda: store.delete(key))
+        for call in (store.check, store.ensure_bucket, *writes):
             with pytest.raises(StoreUnavailable, match="status 503"):
                 call()
 
@@ -108,7 +111,8 @@ def dead_endpoint() -> Iterator[str]:
 def test_a_dead_endpoint_is_unavailable(dead_endpoint: str, key: str) -> None:
     store = S3Store(dead_endpoint, "nobody", "key", "secret")
     assert reason(read(store, key)) is Reason.UNREACHABLE
-    for call in (store.check, store.ensure_bucket, lambda: store.put(key, b"x")):
+    writes = (lambda: store.put(key, b"x"), lambda: store.delete(key))
+    for call in (store.check, store.ensure_bucket, *writes):
         with pytest.raises(StoreUnavailable, match="does not answer"):
             call()
 

@@ -11,13 +11,20 @@ from typing import Any
 
 import bittensor as bt
 import pytest
-from bittensor.result import ConnectionNotReady, ErrorCode, RpcConnectionError, RpcPolicyError
+from bittensor.result import (
+    ConnectionNotReady,
+    ErrorCode,
+    RpcConnectionError,
+    RpcPolicyError,
+    chain_error_from_substrate_request,
+)
 from embedded_chain_kit import MINER, NETUID, OWNER, genesis
 
 from boltzmann.chain.deadline import abandon, within
 from boltzmann.chain.embedded import EmbeddedSubstrate, create_chain
 from boltzmann.chain.subtensor import Deadlines, SubtensorChain
 from boltzmann.errors import ChainRefused, ChainUnavailable
+from boltzmann.protocol.chainview import CommitSpace
 
 SHORT = Deadlines(read_s=0.05, write_blocks=1, silence_blocks=1, silence_s=0.05)
 HANG_S = 20.0
@@ -40,6 +47,13 @@ def path(tmp_path: Path) -> Path:
     file = tmp_path / "chain"
     create_chain(file, genesis=genesis(tempo=5000))
     return file
+
+
+async def test_a_file_that_does_not_answer_is_unavailable_when_it_is_opened(path: Path) -> None:
+    path.with_name("chain-wal").mkdir()  # where SQLite keeps the newest changes
+    chain = SubtensorChain(EmbeddedSubstrate(path), NETUID)
+    with pytest.raises(ChainUnavailable, match="unable to open database file"):
+        await chain.open()
 
 
 class Failing(EmbeddedSubstrate):
@@ -220,7 +234,98 @@ async def test_only_raw_fields_count(path: Path) -> None:
         }
 
 
+# The byte budget of commitments
+
+
+class Counting(EmbeddedSubstrate):
+    """Epochs as a runtime counts them whose owner had some run early: on no grid of blocks."""
+
+    async def query_map(self, *arguments: Any, **options: Any) -> list[tuple[Any, Any]]:
+        return [
+            (hotkey, {"last_epoch": epoch, "used_space": 200 + epoch})
+            for hotkey, epoch in [("before", 6), ("now", 7), ("after an upgrade", 8)]
+        ]
+
+    async def query(self, module: str, storage_function: str, *key: Any, **options: Any) -> Any:
+        if storage_function == "SubnetEpochIndex":
+            return 7
+        return await super().query(module, storage_function, *key, **options)
+
+
+async def test_only_what_was_used_in_the_present_epoch_counts(path: Path) -> None:
+    async with opened(Counting(path)) as chain:
+        assert await chain.commit_space(0) == CommitSpace(3100, {"now": 207})
+
+
+class Uncounted(EmbeddedSubstrate):
+    """A runtime that counts no epochs: they lie on the grid that follows from the tempo."""
+
+    async def query(self, module: str, storage_function: str, *key: Any, **options: Any) -> Any:
+        if storage_function == "SubnetEpochIndex":
+            raise ValueError("storage function SubtensorModule.SubnetEpochIndex not found")
+        return await super().query(module, storage_function, *key, **options)
+
+
+async def test_the_budget_on_a_runtime_that_counts_no_epochs(tmp_path: Path) -> None:
+    file = tmp_path / "chain"
+    create_chain(file, genesis=genesis(tempo=9, block_time_s=0.05))
+    async with opened(Uncounted(file), MINER) as chain, opened(EmbeddedSubstrate(file)) as counted:
+        block = await chain.commit([b"x"])
+        assert (await chain.commit_space(block)).used == {MINER.hot: 100}
+        async for head in chain.heads():
+            assert await chain.commit_space(head.number) == await counted.commit_space(head.number)
+            if head.number > block + 10:
+                break
+        assert (await chain.commit_space(block + 10)).used == {}
+
+
+class Unreadable(EmbeddedSubstrate):
+    """Answers every question with a mistake of the asker."""
+
+    async def query(self, *arguments: Any, **options: Any) -> Any:
+        raise ValueError("Storage function requires 2 parameters, 1 given")
+
+
+async def test_only_a_missing_counter_is_made_up_for(path: Path) -> None:
+    async with opened(Unreadable(path)) as chain:
+        with pytest.raises(ValueError, match="requires 2 parameters"):
+            await chain.commit_space(0)
+
+
 # Writes
+
+
+class Pooled(EmbeddedSubstrate):
+    """A node whose pool refuses every call with one of the runtime's numbers."""
+
+    number = 0
+
+    async def submit(self, call: Any, keypair: Any, **options: Any) -> Any:
+        said = f"Invalid Transaction: Custom error: {self.number}"
+        error = chain_error_from_substrate_request(Exception(said))
+        return bt.ExtrinsicResult(success=False, message=error.message, error=error)
+
+
+@pytest.mark.parametrize(
+    ("number", "of_weights", "of_a_commitment"),
+    [
+        (6, "SettingWeightsTooFast", "RateLimitExceeded"),
+        (1, "NotEnoughStakeToSetWeights", "StakeAmountTooLow"),
+        (10, "HotKeyNotRegisteredInNetwork", "HotKeyNotRegisteredInNetwork"),
+    ],
+)
+async def test_the_pools_refusals_have_the_names_of_the_call(
+    path: Path, number: int, of_weights: str, of_a_commitment: str
+) -> None:
+    substrate = Pooled(path)
+    substrate.number = number
+    async with opened(substrate, OWNER) as chain:
+        with pytest.raises(ChainRefused) as raised:
+            await chain.set_weights({2: 1.0}, 0)
+        assert raised.value.name == of_weights
+        with pytest.raises(ChainRefused) as raised:
+            await chain.commit([b"x"])
+        assert raised.value.name == of_a_commitment
 
 
 class OldRuntime(EmbeddedSubstrate):

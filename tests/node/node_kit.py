@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import boto3
 import torch
@@ -25,8 +26,11 @@ from boltzmann.data.bundled import BundledPages
 from boltzmann.data.prefetch import Prefetch
 from boltzmann.data.tokenizer import ByteTokenizer
 from boltzmann.node.blocks import Blocks
+from boltzmann.node.councils import Councils
+from boltzmann.node.manifests import Manifests
 from boltzmann.node.node import Node
 from boltzmann.node.outbox import Outbox
+from boltzmann.node.stages import Trip, nothing
 from boltzmann.node.worker import Worker
 from boltzmann.ports import Store
 from boltzmann.protocol.clock import WindowClock
@@ -34,6 +38,7 @@ from boltzmann.protocol.commitment import Commitment, Role
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.rewards import RewardConfig
 from boltzmann.protocol.scoring import GateConfig
+from boltzmann.store import s3 as s3_module
 from boltzmann.store.s3 import S3Store
 from boltzmann.train.model import parameter_shapes
 from boltzmann.train.state import ModelState
@@ -43,7 +48,15 @@ NETUID = 220
 
 CONFIG = RunConfig(
     run=Identity(RUN, NETUID, bytes(range(32)).hex()),
-    windows=WindowClock(train_blocks=2, exchange_blocks=6, upload_blocks=1, order_blocks=1),
+    windows=WindowClock(
+        train_blocks=2,
+        exchange_blocks=8,
+        commit_blocks=1,
+        upload_blocks=1,
+        receipt_blocks=1,
+        turn_blocks=1,
+        order_blocks=1,
+    ),
     data=DataConfig(
         source="bundled",
         revision="the bundled text is opened without a check here",
@@ -69,7 +82,9 @@ CONFIG = RunConfig(
     rewards=RewardConfig(moving_alpha=0.5, audit_rate=1.0, trust_windows=3),
 )
 CLOCK = CONFIG.windows
+FETCH_SECONDS = 5.0
 _BUCKETS = itertools.count()
+_shared_client = cache(s3_module._client)
 
 
 @dataclass
@@ -104,8 +119,12 @@ class Record:
 
 
 def store_of(url: str, name: str) -> S3Store:
-    """The store of a new bucket, whatever other tests called theirs."""
-    store = S3Store(url, f"{name}-{next(_BUCKETS)}", "key", "secret")
+    """The store of a new bucket, whatever other tests called theirs.
+
+    All of them share one client of boto3, which takes .2 s to make.
+    """
+    with mock.patch.object(s3_module, "_client", _shared_client):
+        store = S3Store(url, f"{name}-{next(_BUCKETS)}", "key", "secret")
     store.ensure_bucket()
     return store
 
@@ -124,13 +143,31 @@ class Bucket:
         self._client.create_bucket(Bucket=self._name, ACL="public-read")
         self.address = f"{url}/{self._name}"
 
+    @staticmethod
+    def of(address: str) -> Bucket:
+        """The bucket of a node, for a test that looks into it or does it harm."""
+        found = Bucket.__new__(Bucket)
+        found.address = address
+        url, _, found._name = address.rpartition("/")
+        found._client = _client(url)
+        return found
+
     def put(self, key: str, body: bytes) -> None:
+        """Store an object, in the place of what is there already."""
         self._client.put_object(Bucket=self._name, Key=key, Body=body)
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(Bucket=self._name, Key=key)
+
+    def listed(self) -> set[str]:
+        """All keys in the bucket."""
+        found = self._client.list_objects_v2(Bucket=self._name)
+        return {row["Key"] for row in found.get("Contents", ())}
 
 
 @cache
 def reading_store(url: str) -> S3Store:
-    """The store of a bucket for nodes that write nothing; a client of boto3 takes .2 s to make."""
+    """The store of a bucket for nodes that write nothing."""
     return store_of(url, "reader")
 
 
@@ -161,7 +198,13 @@ def new_state(folder: Path, config: RunConfig = CONFIG) -> ModelState:
 
 @asynccontextmanager
 async def running(
-    script: Script, name: str, store: Store, folder: Path, config: RunConfig = CONFIG
+    script: Script,
+    name: str,
+    store: Store,
+    folder: Path,
+    config: RunConfig = CONFIG,
+    *,
+    trip: Trip = nothing,
 ) -> AsyncIterator[Running]:
     """A node of hotkey `name`, with its thread and its watch of the blocks."""
     keys, told = Keys(name), Record()
@@ -184,7 +227,11 @@ async def running(
         outbox=Outbox(folder / "outbox"),
         telemetry=told,
         folder=folder,
-        fetch_seconds=5.0,
+        fetch_seconds=FETCH_SECONDS,
+        poll_seconds=0.02,
+        councils=Councils(chain, config),
+        manifests=Manifests(store, verify, config.run.id, FETCH_SECONDS),
+        trip=trip,
     )
     try:
         yield Running(node, told, chain)

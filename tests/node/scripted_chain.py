@@ -11,7 +11,7 @@ from typing import Any
 from bittensor.sp_core import Keypair
 
 from boltzmann.errors import ChainUnavailable
-from boltzmann.protocol.chainview import Head, Neuron, SubnetRules
+from boltzmann.protocol.chainview import CommitSpace, Head, Neuron, SubnetRules
 from boltzmann.protocol.commitment import Commitment
 
 OWNER = "owner"
@@ -123,6 +123,9 @@ class ScriptedChain:
         self._read.set()
         newest = [(at, who, what) for at, who, what in self.script.records if at <= block]
         return {who: what for _, who, what in sorted(newest, key=lambda record: record[0])}
+
+    async def commit_space(self, block: int) -> CommitSpace:
+        return CommitSpace(3100, {})
 
     async def weights(self, block: int) -> Mapping[int, Mapping[int, int]]:
         return {}

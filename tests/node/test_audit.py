@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
@@ -12,16 +13,20 @@ import numpy as np
 import pytest
 from node_kit import CLOCK, CONFIG, RUN, Bucket, Running, announce, reading_store, running
 from numpy.typing import NDArray
-from scripted_chain import Keys, Script
+from scripted_chain import DEADLINE_S, Keys, Script
 from scripted_leader import Leader
 
 from boltzmann.node.audit import audit_until, plan, refuse, report
 from boltzmann.node.book import Book
 from boltzmann.node.follow import follow
-from boltzmann.node.objects import delta_key, expected
-from boltzmann.node.round import Round, ingest, open_round
+from boltzmann.node.ingest import collect, ingest
+from boltzmann.node.objects import commit_key, delta_key, expected
+from boltzmann.node.round import Round, assign, open_round
 from boltzmann.protocol.commitment import Role
+from boltzmann.protocol.documents import digest
+from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.protocol.reveal import seal_commit
 from boltzmann.protocol.rewards import Standing
 from boltzmann.protocol.wire import Kind, seal
 
@@ -51,12 +56,23 @@ class Scene:
         known = expected(CONFIG, Kind.DELTA, keys.hotkey, 1, root, self.this.chosen)
         body = CONFIG.exchange.codec.encode(values)
         sealed = seal(known, tokens, body, Keys(signer or name).sign)
+        commit = seal_commit(RUN, 1, digest(sealed), keys.hotkey, keys.sign)
+        self.buckets[name].put(commit_key(RUN, 1), commit)
         self.buckets[name].put(delta_key(RUN, 1), sealed)
+
+    async def ingest(self) -> None:
+        """Read and check what was uploaded, at its deadlines."""
+        node = self.validator.node
+        reading = asyncio.create_task(collect(node, self.this.duty))
+        await self.validator.told.seen("stage", stage="pledges", window=1)
+        await self.script.advance(CLOCK.upload_by(1))
+        await ingest(node, self.this, await asyncio.wait_for(reading, DEADLINE_S))
 
     async def judge(self) -> dict[str, str]:
         """Ingest and audit everything; each member's reason of refusal, "" if it passed."""
         node = self.validator.node
-        for hotkey, why in (await ingest(node, self.this)).items():
+        await self.ingest()
+        for hotkey, why in self.this.refused.items():
             refuse(node, self.book, self.this, hotkey, why)
         plan(node, self.book, self.this)
         await audit_until(node, self.book, self.this, CLOCK.decide(1), newcomers=False)
@@ -65,6 +81,16 @@ class Scene:
 
     def standing(self, name: str) -> Standing:
         return self.book[Keys(name).hotkey]
+
+    def verdict(self, name: str) -> Verdict | None:
+        """The last audit's outcome, if there was one."""
+        found = {verdict.hotkey: verdict for verdict in self.book.verdicts(0)}
+        return found.get(Keys(name).hotkey)
+
+    def refusal(self, name: str) -> str | None:
+        """Of the last audit; "" for a pass, None if there was none."""
+        verdict = self.verdict(name)
+        return None if verdict is None else verdict.refusal
 
 
 @asynccontextmanager
@@ -77,7 +103,7 @@ async def scene(s3: str, folder: Path) -> AsyncIterator[Scene]:
     for name, bucket in buckets.items():
         script.register(name)
         announce(script, name, Role.MINER, bucket.address)
-    await script.advance(CLOCK.upload_by(1))
+    await script.advance(CLOCK.commit_by(1))
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(
             running(script, "leader", reading_store(s3), folder / "validator")
@@ -85,7 +111,8 @@ async def scene(s3: str, folder: Path) -> AsyncIterator[Scene]:
         assert await follow(node.node, 0) is None
         book = Book(folder / "standings.json")
         book.enrol(script.neurons)
-        yield Scene(script, leader, node, buckets, book, await open_round(node.node, 1))
+        this = await open_round(node.node, await assign(node.node, 1))
+        yield Scene(script, leader, node, buckets, book, this)
 
 
 async def test_honest_work_passes_and_a_copy_of_it_does_not(s3: str, tmp_path: Path) -> None:
@@ -99,13 +126,13 @@ async def test_honest_work_passes_and_a_copy_of_it_does_not(s3: str, tmp_path: P
             standing = at.standing(name)
             assert standing.gate >= 0.999  # after the codec's rounding
             assert standing.moving == pytest.approx(0.5 * standing.score)
-            assert (standing.passed_at, standing.failed_at) == (1, -1)
-            assert standing.norm == pytest.approx(
-                np.linalg.norm((await at.work(name))[0]), rel=0.01
-            )
+            verdict = at.verdict(name)
+            assert verdict is not None
+            assert (verdict.window, verdict.passed) == (1, True)
+            assert (verdict.score, verdict.gate) == (standing.score, standing.gate)
+            assert verdict.norm == pytest.approx(np.linalg.norm((await at.work(name))[0]), rel=0.01)
         assert at.standing("bert").gate < 0.9
-        assert at.standing("bert").failed_at == 1
-        assert at.standing("dora").failed_at == -1
+        assert [at.refusal(name) for name in ("bert", "dora")] == ["gate", None]
         assert len(at.this.losses) == 3
 
 
@@ -130,7 +157,7 @@ async def test_each_cheat_fails_with_its_own_reason(s3: str, tmp_path: Path) -> 
         }
         assert at.standing("anna").score == pytest.approx(-1.0, abs=1e-3)
         for name in MINERS:
-            assert at.standing(name).passed_at == -1
+            assert at.refusal(name) not in ("", None)
             assert at.standing(name).moving <= 0.0
 
 
@@ -163,7 +190,12 @@ async def test_forgeries_fail_before_any_work_and_silence_only_decays(
             "dora": "absent",
         }
         assert at.this.losses == []
-        assert [at.standing(name).failed_at for name in MINERS] == [1, 1, 1, -1]
+        assert [at.refusal(name) for name in MINERS] == [
+            "bad_signature",
+            "not_finite",
+            "too_large",
+            None,
+        ]
         assert at.standing("dora").moving == pytest.approx(0.4)
 
 
@@ -174,7 +206,7 @@ async def test_an_audit_sees_the_parameters_the_window_was_trained_on(
     async with scene(s3, tmp_path) as at:
         at.upload("anna", *(await at.work("anna")))
         at.leader.publish(at.leader.close(1))
-        await ingest(at.validator.node, at.this)
+        await at.ingest()
         await at.script.advance(CLOCK.decide(1))
         await at.validator.node.blocks.until(CLOCK.decide(1))
         assert await follow(at.validator.node, 1) is None
@@ -190,7 +222,7 @@ async def test_audits_that_the_state_has_left_behind_are_dropped_and_told(
 ) -> None:
     async with scene(s3, tmp_path) as at:
         at.upload("anna", *(await at.work("anna")))
-        await ingest(at.validator.node, at.this)
+        await at.ingest()
         plan(at.validator.node, at.book, at.this)
         for window in (1, 2):
             at.leader.publish(at.leader.close(window))
@@ -209,17 +241,19 @@ async def test_newcomers_are_audited_first_and_the_others_later(s3: str, tmp_pat
         for name in ("anna", "bert"):
             at.upload(name, *(await at.work(name)))
         node, anna = at.validator.node, Keys("anna").hotkey
-        at.book[anna] = replace(at.standing("anna"), passed_at=0)
-        await ingest(node, at.this)
+        at.book.judge(Verdict(anna, 0, "", 1.0, 1.0, 1.0))
+        await at.ingest()
         plan(node, at.book, at.this)
         assert at.this.queue == [Keys("bert").hotkey, anna]
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=True)
         assert at.this.queue == [anna]
-        assert at.standing("bert").passed_at == 1
+        assert (at.refusal("bert"), at.standing("bert").gate > 0.99) == ("", True)
         await audit_until(node, at.book, at.this, CLOCK.upload_by(1), newcomers=False)
         assert at.this.queue == [anna]  # no time left
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
-        assert at.standing("anna").passed_at == 1
+        verdict = at.verdict("anna")
+        assert verdict is not None
+        assert (verdict.window, verdict.passed) == (1, True)
 
 
 async def test_a_report_shows_each_member_as_it_stands(s3: str, tmp_path: Path) -> None:
@@ -237,14 +271,22 @@ async def test_a_report_shows_each_member_as_it_stands(s3: str, tmp_path: Path) 
         assert round_["loss"] == pytest.approx(np.log(259), rel=0.1)  # an untrained model's
 
 
-async def test_only_what_was_sent_can_fail(s3: str, tmp_path: Path) -> None:
+async def test_only_what_gains_something_can_fail(s3: str, tmp_path: Path) -> None:
+    """Not what never came, nor what an honest miner sends that follows or commits too late."""
     async with scene(s3, tmp_path) as at:
         anna = Keys("anna").hotkey
-        unsent = {Reason.ABSENT, Reason.SLOW, Reason.UNREACHABLE}
+        harmless = {
+            Reason.ABSENT,
+            Reason.SLOW,
+            Reason.UNREACHABLE,
+            Reason.UNCOMMITTED,
+            Reason.WRONG_BASE,
+        }
         for reason in Reason:
             at.book[anna] = Standing(0, moving=0.5)
+            at.book.judge(Verdict(anna, 1, "", 1.0, 1.0, 1.0))
             refuse(at.validator.node, at.book, at.this, anna, Rejection(reason, "why"))
-            assert (at.standing("anna").failed_at == 1) == (reason not in unsent)
+            assert at.refusal("anna") == ("" if reason in harmless else reason.value)
             assert at.standing("anna").moving == pytest.approx(0.25)
         told = at.validator.told.of("rejected")
         assert [event["reason"] for event in told] == [reason.value for reason in Reason]

@@ -12,18 +12,19 @@ from scripted_chain import DEADLINE_S, Script
 from scripted_leader import Leader
 
 from boltzmann.app.setup import _announce
-from boltzmann.node.follow import follow, tip_at
+from boltzmann.node.follow import follow
 from boltzmann.node.genesis import ensure_genesis
 from boltzmann.node.membership import peers_at
+from boltzmann.node.tip import tip_at
 from boltzmann.protocol.commitment import Role, decode
 
 
 @asynccontextmanager
 async def validator(
-    s3: str, script: Script, folder: Path, name: str = "first"
+    s3: str, script: Script, folder: Path, name: str = "first", *, since: int = 0
 ) -> AsyncIterator[Running]:
     store = store_of(s3, name)
-    announce(script, name, Role.VALIDATOR, store.address)
+    announce(script, name, Role.VALIDATOR, store.address, since)
     async with running(script, name, store, folder / name) as node:
         yield node
 
@@ -63,10 +64,10 @@ async def test_a_run_that_has_begun_is_not_begun_again(s3: str, tmp_path: Path) 
     leader = Leader(script, "earlier", Bucket(s3, "earlier"), tmp_path / "earlier")
     leader.publish(leader.genesis())
     leader.publish(leader.close(1))
-    script.register("first", stake=5.0)
+    script.register("richer", stake=5.0)
     for height in (CLOCK.open(2), CLOCK.decide(2), CLOCK.decide(2) + 1, CLOCK.close(4)):
         await script.advance(height)
-        async with validator(s3, script, tmp_path) as node:
+        async with validator(s3, script, tmp_path, "richer", since=CLOCK.open(2)) as node:
             await asyncio.wait_for(ensure_genesis(node.node), DEADLINE_S)
     assert ordered(script) == [0, 1]
 
@@ -108,9 +109,9 @@ async def test_a_genesis_that_missed_its_deciding_block_is_made_anew(
         await node.told.seen("genesis", window=1)
         await script.advance(CLOCK.decide(1))
         await asyncio.wait_for(task, DEADLINE_S)
-        tip = await tip_at(node.node, 1)
+        tip = (await tip_at(node.node, 1)).tip
         assert tip is not None
-        assert (tip.window, tip.digest) == (1, node.state.position.head)
+        assert (tip.name.window, tip.name.digest) == (1, node.state.position.head)
         assert await follow(node.node, 1) is None
         assert node.state.position.genesis == 1
         assert node.node.outbox.find(1, "manifest") is not None
@@ -130,11 +131,51 @@ async def test_a_validator_that_moves_stands_by_its_last_manifest(s3: str, tmp_p
         await _announce(node.node, Role.VALIDATOR)
         await script.advance(CLOCK.decide(1))
         await node.node.blocks.until(CLOCK.decide(1))
-        tip = await tip_at(node.node, 1)
+        tip = (await tip_at(node.node, 1)).tip
         assert tip is not None
-        assert (tip.window, tip.digest) == (0, leader.state.position.head)
+        assert (tip.name.window, tip.name.digest) == (0, leader.state.position.head)
         records = len(script.records)
         await _announce(node.node, Role.VALIDATOR)
         assert len(script.records) == records  # nothing has changed since
         peers = await peers_at(node.chain, RUN, script.height)
         assert [peer.bucket for peer in peers] == [moved.address]
+
+
+async def test_a_run_whose_genesis_is_withheld_is_not_begun_again_at_once(
+    s3: str, tmp_path: Path
+) -> None:
+    """It may be the bucket's bad minute; a second beginning would be for ever."""
+    script = Script()
+    script.register("first", stake=5.0)
+    leader = Leader(script, "first", Bucket(s3, "first"), tmp_path / "leader")
+    leader.publish(leader.genesis(), withhold=["manifest"])
+    await script.advance(CLOCK.decide(0))
+    store = store_of(s3, "first")
+    async with running(script, "first", store, tmp_path / "first") as node:
+        await asyncio.wait_for(ensure_genesis(node.node), DEADLINE_S)
+        assert node.told.of("genesis") == []
+    assert ordered(script) == [0]
+
+
+async def test_the_genesis_is_whole_in_the_bucket_before_it_is_ordered(
+    s3: str, tmp_path: Path
+) -> None:
+    script = Script(height=2)
+    script.register("first", stake=5.0)
+    async with validator(s3, script, tmp_path) as first:
+        beginning = asyncio.create_task(ensure_genesis(first.node))
+        await first.told.seen("genesis", window=0)
+        (checkpoint,) = first.told.of("checkpoint")
+        held = first.node.manifests[first.state.position.head].manifest
+        assert held.proposal.checkpoint.digest == checkpoint["digest"]
+        names = [event for event, _ in first.told.events]
+        assert names.index("checkpoint") < names.index("genesis")
+        await script.advance(CLOCK.decide(0))
+        await asyncio.wait_for(beginning, DEADLINE_S)
+        # Who comes next loads it from there.
+        script.register("late")
+        async with running(script, "late", store_of(s3, "late"), tmp_path / "late") as late:
+            assert await follow(late.node, 0) is None
+            assert late.state.position == first.state.position
+            (loaded,) = late.told.of("loaded")
+            assert loaded["bytes_down"] == checkpoint["bytes_up"]

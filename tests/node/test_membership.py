@@ -9,7 +9,7 @@ from scripted_chain import Keys, Script, ScriptedChain
 
 from boltzmann.errors import ConfigError
 from boltzmann.node.conduct import ADVERSARIES, Conduct, Honest, conduct_named
-from boltzmann.node.membership import Peer, leader, miners, peers_at
+from boltzmann.node.membership import Peer, first_validator, miners, peers_at, validators
 from boltzmann.node.objects import expected
 from boltzmann.node.worker import pick_device
 from boltzmann.protocol.chainview import Neuron
@@ -44,7 +44,7 @@ def test_only_those_who_declare_to_mine_are_members() -> None:
     assert [member.hotkey for member in miners(peers)] == ["a"]
 
 
-def test_the_leader_is_the_validator_with_a_permit_and_the_most_stake() -> None:
+def test_validators_are_those_who_declare_it_and_have_a_permit() -> None:
     peers = [
         peer("a", Role.VALIDATOR, stake=5),
         peer("b", Role.VALIDATOR, stake=7),
@@ -52,18 +52,16 @@ def test_the_leader_is_the_validator_with_a_permit_and_the_most_stake() -> None:
         peer("d", Role.VALIDATOR, stake=98, permit=False),
         peer("e", Role.OWNER, stake=97),
     ]
+    assert [found.hotkey for found in validators(peers)] == ["a", "b"]
     for order in (peers, peers[::-1]):
-        first = leader(order)
-        assert first is not None
-        assert first.hotkey == "b"
-    assert leader([p for p in peers if p.hotkey in "cde"]) is None
-    assert leader([]) is None
+        assert first_validator(order) == "b"
+    assert first_validator([p for p in peers if p.hotkey in "cde"]) == ""
+    assert first_validator([]) == ""
 
 
-def test_equal_stakes_have_one_leader_whatever_the_order() -> None:
+def test_equal_stakes_have_one_first_validator_whatever_the_order() -> None:
     peers = [peer(hotkey, Role.VALIDATOR, stake=5) for hotkey in "bca"]
-    leaders = {first.hotkey for order in (peers, peers[::-1]) if (first := leader(order))}
-    assert leaders == {"c"}
+    assert {first_validator(order) for order in (peers, peers[::-1])} == {"c"}
 
 
 def test_a_reader_knows_an_objects_size_before_it_reads() -> None:

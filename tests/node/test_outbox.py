@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from boltzmann.errors import StateError
+from boltzmann.errors import NoRoom
 from boltzmann.node.outbox import Outbox, write_whole
 
 
@@ -29,6 +29,8 @@ def test_what_was_kept_is_found_by_window_and_name(outbox: Outbox, tmp_path: Pat
     assert again.find(3, "manifest") == b""
     assert again.find(3, "update") is None
     assert again.find(1, "delta") is None
+    assert [again.has(3, name) for name in ("manifest", "update")] == [True, False]
+    assert again.path(3, "delta").read_bytes() == b"three"
     assert names(tmp_path) == ["13.delta", "3.delta", "3.manifest"]
 
 
@@ -36,7 +38,7 @@ def test_what_was_kept_is_found_by_window_and_name(outbox: Outbox, tmp_path: Pat
 def test_a_write_that_fails_leaves_what_was_there(outbox: Outbox, tmp_path: Path) -> None:
     outbox.keep(3, "delta", b"whole")
     (tmp_path / "outbox" / "3.delta.tmp").symlink_to("/dev/full")
-    with pytest.raises(StateError, match=r"3\.delta cannot be written \(No space left.*make room"):
+    with pytest.raises(NoRoom, match=r"3\.delta cannot be written \(No space left.*make room"):
         outbox.keep(3, "delta", b"another" * 10_000)
     assert outbox.find(3, "delta") == b"whole"
 

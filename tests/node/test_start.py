@@ -132,6 +132,11 @@ CASES = {
         {"SUBTENSOR_NETWORK": "finney"},
         ("--adversary", "copy"),
     ),
+    "a crash on a real network": Case(
+        ("--crash_at is for embedded networks only",),
+        {"SUBTENSOR_NETWORK": "finney"},
+        ("--crash_at", "before:seal:3"),
+    ),
     "an unknown cheat": Case(("--adversary sloth is unknown",), {"ADVERSARY": "sloth"}),
 }
 

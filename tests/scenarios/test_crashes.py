@@ -2,124 +2,123 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
+import json
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from network_kit import DEADLINE_S, events, roots
+from network_kit import ROOT, Running, roots, running_network
 
-from boltzmann.chain.connect import connect
-from boltzmann.chain.embedded import release_chain
-from boltzmann.chain.keys import EMBEDDED
-from boltzmann.local.network import Network, prepared, publish
-from boltzmann.local.plan import NETUID, Plan
-from boltzmann.local.run import until_ready
+from boltzmann.local.histories import disagreements, read_history
+from boltzmann.local.plan import Plan
 
 pytestmark = pytest.mark.scenario
 
-
-@dataclass(frozen=True)
-class Running:
-    """A network whose chain runs, with the means to kill its nodes and bring them back."""
-
-    network: Network
-
-    @property
-    def folder(self) -> Path:
-        return self.network.folder
-
-    def until(self, condition: Callable[[], object], what: str) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while not condition():
-            assert time.monotonic() < deadline, f"no {what} within {DEADLINE_S:.0f} s"
-            time.sleep(0.05)
-
-    def kill(self, node: str) -> None:
-        """kill -9."""
-        (item,) = [p for p in self.network.processes if p.member.name == node]
-        assert item.process.pid is not None
-        os.kill(item.process.pid, signal.SIGKILL)
-        item.process.join(DEADLINE_S)
-        assert item.process.exitcode == -signal.SIGKILL
-
-    def restart(self, node: str) -> None:
-        (member,) = [m for m in self.network.plan.members if m.name == node]
-        self.network.spawn(member)
-
-    def accepted(self, node: str) -> list[int]:
-        """The windows whose update holds a delta of this miner."""
-        hotkey = self.network.hotkeys[node]
-        windows = events(self.folder, "validator0", "window")
-        return [event["window"] for event in windows if hotkey in event["accepted"]]
+EMPTY_WINDOWS = 5
 
 
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Running]:
-    plan = Plan(
+def plan(folder: Path, *, validators: int) -> Plan:
+    return Plan(
         miners=2,
+        validators=validators,
         adversaries={},
         windows=0,
         train_blocks=4,
-        exchange_blocks=5,
+        exchange_blocks=7,
         block_time=0.7,
-        workdir=tmp_path / "network",
+        epoch_windows=4,
+        workdir=folder / "network",
     )
-    with prepared(plan) as network:
-        asyncio.run(_release(network))
-        yield Running(network)
 
 
-async def _release(network: Network) -> None:
-    await publish(network)
-    network.spawn_all()
-    chain = await connect(f"{EMBEDDED}{network.chain}", NETUID)
-    try:
-        await until_ready(network, chain)
-    finally:
-        await chain.close()
-    release_chain(network.chain)
-
-
-def test_a_miner_killed_after_its_upload_sends_no_second_one(running: Running) -> None:
-    folder = running.folder
-    running.until(lambda: events(folder, "miner0", "window"), "first upload")
-    first = events(folder, "miner0", "window")[0]["window"]
-    running.kill("miner0")
-    running.restart("miner0")
-    running.until(lambda: len(running.accepted("miner0")) >= 2, "deltas accepted again")
-    assert running.accepted("miner0")[0] == first
-    assert not events(folder, "miner0", "error")
-    assert not events(folder, "validator0", "rejected")
+def require_one_line(running: Running) -> None:
+    """No agreed update was left out anywhere, and none applied twice."""
     running.until(
-        lambda: roots(folder, "miner0").items() >= roots(folder, "miner1").items(), "sync"
+        lambda: (
+            not disagreements(
+                {
+                    item.member.name: read_history([item.events])
+                    for item in running.network.processes
+                }
+            )
+        ),
+        "one model everywhere",
     )
+    for item in running.network.processes:
+        assert read_history([item.events]).faults == []
 
 
-def test_a_validator_killed_twice_keeps_scores_and_model(running: Running) -> None:
-    folder = running.folder
-    running.until(lambda: len(running.accepted("miner0")) >= 1, "first update")
-    running.kill("validator0")
-    running.restart("validator0")
-    running.until(lambda: len(events(folder, "validator0", "started")) == 2, "return")
-    before = len(running.accepted("miner0"))
-    running.until(lambda: len(running.accepted("miner0")) > before, "leading again")
-    # Right after its manifest went out: what it wrote down is what it stands by.
-    running.kill("validator0")
-    running.restart("validator0")
-    before = len(running.accepted("miner0"))
-    running.until(lambda: len(running.accepted("miner0")) > before, "leading a third time")
-    last = running.accepted("miner0")[-1]
-    running.until(lambda: last in roots(folder, "miner0"), "the miner's update")
-    running.until(lambda: last in roots(folder, "miner1"), "the other miner's update")
-    led = {e["window"]: e["root"] for e in events(folder, "validator0", "window") if e["accepted"]}
-    for miner in ("miner0", "miner1"):
-        assert not events(folder, miner, "rejected")
-        for window, root in roots(folder, miner).items():
-            assert led.get(window, root) == root
-    moving = [e["moving"] for e in events(folder, "validator0", "peer")]
-    assert moving == sorted(moving), "a restart lost standings"
+def test_a_miner_killed_after_its_upload_sends_no_second_one(tmp_path: Path) -> None:
+    with running_network(plan(tmp_path, validators=1)) as running:
+        running.until(lambda: running.events("miner0", "window"), "first upload")
+        first = running.events("miner0", "window")[0]["window"]
+        running.kill("miner0")
+        running.restart("miner0")
+        running.until(lambda: len(running.accepted("miner0")) >= 2, "deltas accepted again")
+        assert running.accepted("miner0")[0] == first
+        assert not running.events("miner0", "error")
+        assert not running.events("validator0", "rejected")
+        running.together_after(running.accepted("miner0")[-1])
+        require_one_line(running)
+
+
+def test_leader_miners_and_all_validators_die_in_turn(tmp_path: Path) -> None:
+    with running_network(plan(tmp_path, validators=3)) as running:
+        running.together_after(1)
+        dead, window = kill_a_leader(running)
+        others = [name for name in running.names if name != dead]
+        # At most this window is empty: the next leader goes on.
+        history = running.together_after(window + 1, *others)
+        assert window + 1 in history
+        running.restart(dead)
+        last = max(running.together_after(window + 2))
+
+        running.kill("miner0", "miner1")
+        gone = running.network.plan.clock().open(last + 1 + EMPTY_WINDOWS)
+        running.until(lambda: running.head() >= gone, "windows without a miner")
+        running.restart("miner0", "miner1")
+        back = max(running.together_after(last + 1 + EMPTY_WINDOWS))
+        assert len(set(range(last + 1, back)) - set(roots(running.folder, "validator1"))) >= 4
+
+        running.kill(*running.validators)
+        running.restart(*running.validators)
+        running.together_after(back + 2)
+        require_one_line(running)
+        moving = {
+            (name, event["hotkey"]): event["moving"]
+            for name in running.validators
+            for event in running.events(name, "peer")
+        }
+        assert all(value > 0.0 for value in moving.values()), "a restart lost standings"
+
+
+def kill_a_leader(running: Running) -> tuple[str, int]:
+    """Kill whoever proposes next, at once; its name and the window."""
+    start = running.network.plan.clock().window(running.head())
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for name in running.validators:
+            told = [e["window"] for e in running.events(name, "proposed") if e["window"] > start]
+            if told:
+                running.kill(name)
+                return name, told[0]
+        time.sleep(0.02)
+    raise AssertionError("nobody has proposed within a minute")
+
+
+def test_killed_at_named_stages_a_run_ends_with_the_same_model(tmp_path: Path) -> None:
+    """Some of them: `python -m benchmarks.crashes` goes through all, for many seeds."""
+    out = tmp_path / "crashes.json"
+    command = [sys.executable, "-m", "benchmarks.crashes", "--seeds", "1", "--first-seed", "3"]
+    done = subprocess.run(
+        [*command, "--moments", "5", "--out", str(out)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(out.read_text())["seeds"]
+    assert len(row["survived"]) == 10
+    assert row["not_reached"] == []
+    assert row["unequal_windows"] == []
+    assert row["equal"]
+    assert row["updates"] >= 5

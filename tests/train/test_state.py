@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from train_kit import (
+    GENESIS,
     OUTER,
     Picture,
     Shapes,
@@ -130,7 +131,7 @@ def test_any_bit_of_the_checkpoint_changes_the_root(bit: int) -> None:
             changed[name] = flat[start : start + size].reshape(SHAPES[name])
             start += size
         before = state.position.root
-        state.reset(changed, "genesis", 0)
+        state.reset(changed, GENESIS, 0)
         assert state.position.root != before
 
 
@@ -153,7 +154,7 @@ def test_any_bit_of_the_root_before_or_of_the_updates_name_changes_the_root(
 
 def test_the_learning_rate_counts_windows_from_genesis(tmp_path: Path) -> None:
     early, late = (new_state(tmp_path / name, SHAPES) for name in ("early", "late"))
-    late.reset(parameters(SHAPES), "genesis", 100)
+    late.reset(parameters(SHAPES), GENESIS, 100)
     first = update(early.layout, 2)
     assert first.apply_to(early) == replace(first, window=102).apply_to(late)
 
@@ -195,14 +196,14 @@ def test_only_the_last_windows_parameters_are_at_hand(tmp_path: Path) -> None:
         update(state.layout, window).apply_to(state)
     with pytest.raises(StateError, match="before window 1"), state.parameters_before(1):
         pytest.fail("window 1's parameters are two updates away")
-    state.reset(parameters(SHAPES), "genesis", 5)
+    state.reset(parameters(SHAPES), GENESIS, 5)
     with pytest.raises(StateError, match="before window 5"), state.parameters_before(5):
         pytest.fail("before its genesis a model has no parameters")
 
 
 def test_the_log_reaches_back_as_far_as_it_should_and_leaves_no_more_files(tmp_path: Path) -> None:
     state = new_state(tmp_path, SHAPES, history=3)
-    heads = ["genesis"]
+    heads = [GENESIS]
     for window in range(1, 6):
         update(state.layout, window).apply_to(state)
         heads.append(state.position.head)
@@ -221,9 +222,9 @@ def test_an_update_without_a_manifest_yet_has_no_head(tmp_path: Path) -> None:
     taken = update(state.layout, 1)
     state.apply(taken.chosen, taken.values.copy(), taken.sha256, 1)
     assert state.position.head == ""
-    assert list(state.heads) == ["genesis"]
+    assert list(state.heads) == [GENESIS]
     state.confirm("named")
-    assert list(state.heads) == ["named", "genesis"]
+    assert list(state.heads) == ["named", GENESIS]
 
 
 @pytest.mark.parametrize(
@@ -250,9 +251,9 @@ def test_a_reset_forgets_everything_before(tmp_path: Path) -> None:
     state, untouched = new_state(tmp_path / "a", SHAPES), new_state(tmp_path / "b", SHAPES)
     for window in (1, 2):
         update(state.layout, window).apply_to(state)
-    state.reset(parameters(SHAPES), "genesis", 0)
+    state.reset(parameters(SHAPES), GENESIS, 0)
     assert picture(state) == picture(untouched)
-    assert state.heads == ("genesis",)
+    assert state.heads == (GENESIS,)
     assert list((tmp_path / "a" / "undo").iterdir()) == []
 
 

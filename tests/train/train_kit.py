@@ -20,6 +20,8 @@ Floats = NDArray[np.float32]
 Shapes = Mapping[str, tuple[int, ...]]
 
 SEED = bytes(range(32))
+RUN = "run-1"
+GENESIS = "9e" * 32  # the head of a state at its genesis
 OUTER = OuterConfig(
     schedule=((0, 0.01), (3, 0.05), (9, 0.02)), beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.01
 )
@@ -53,7 +55,7 @@ def new_state(
     """A state at a genesis of window 0."""
     layout = Layout.of(shapes, chunk_size, slice_ratio)
     state = ModelState(layout, shapes, OUTER, folder / "undo", history)
-    state.reset(parameters(shapes), "genesis", 0)
+    state.reset(parameters(shapes), GENESIS, 0)
     return state
 
 
@@ -61,7 +63,7 @@ def model_state(folder: Path, config: ModelConfig = TINY) -> ModelState:
     """A state that holds a freshly initialised model."""
     shapes = parameter_shapes(config)
     state = ModelState(Layout.of(shapes, 16, 2), shapes, OUTER, folder / "undo", 4)
-    state.reset(initial_parameters(config, SEED), "genesis", 0)
+    state.reset(initial_parameters(config, SEED), GENESIS, 0)
     return state
 
 
@@ -79,7 +81,7 @@ class Update:
 
     def apply_to(self, state: ModelState) -> bytes:
         root = state.apply(self.chosen, self.values.copy(), self.sha256, self.window)
-        state.confirm(f"head {self.window} {self.sha256}")
+        state.confirm(hashlib.sha256(f"head {self.window} {self.sha256}".encode()).hexdigest())
         return root
 
 

@@ -9,6 +9,12 @@ processes as share the file:
 Its block number follows the clock, every past block can be read exactly, and it keeps the rules a
 subnet's nodes meet, under their real error names: registration, commitments, weights, Yuma epochs.
 
+A chain that is created held waits to be released; `release_chain(path, until=N)` lets it run at
+its pace up to the end of block N, where it stands until it is released further. While it stands no
+block is sealed: the head stays N and is final, extrinsics wait in block N + 1 and are seen by
+nobody before that is there. Going on takes up the pace from that moment, so no block is skipped,
+and the time it stood lies between the blocks N and N + 1.
+
 It has no peers and no forks, so each block is final as soon as it is there: the finalized head is
 the head. Calls cost no fees, and there is no MEV shield, no multisig, no commit-reveal.
 """
@@ -29,9 +35,10 @@ if TYPE_CHECKING:
 __all__ = ["EmbeddedSubstrate", "Genesis", "GenesisNeuron", "create_chain", "release_chain"]
 
 
-def release_chain(path: Path) -> None:
-    """Let a held chain run from now on; one that already runs is left as it is.
+def release_chain(path: Path, until: int | None = None) -> None:
+    """Let a held or standing chain run from now on: to the end of block `until`, or for good.
 
+    One that runs keeps its pace and takes `until` as its new end; one past it stays at its head.
     Raises: ConfigError when `path` is not the file of an embedded chain, ChainUnavailable when the
     file does not answer.
     """
@@ -39,7 +46,7 @@ def release_chain(path: Path) -> None:
 
     try:
         with closing(Ledger(path)) as ledger:
-            ledger.release()
+            ledger.release(until)
     except sqlite3.Error as error:
         raise ChainUnavailable(f"the chain's file {path} does not answer: {error}") from error
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from boltzmann.chain.embedded.rules import Event, require
 from boltzmann.chain.embedded.storage import View
-from boltzmann.chain.embedded.subnet import Subnet, epoch_index
+from boltzmann.chain.embedded.subnet import Subnet
+from boltzmann.protocol.budget import MIN_CHARGE_BYTES
+from boltzmann.protocol.chainview import epoch_index
 
 PALLET = "Commitments"
 MAX_FIELDS = 3
 MAX_FIELD_BYTES = 128
-MIN_CHARGE_BYTES = 100  # what even the smallest commitment takes of the budget
 
 
 def set_commitment(state: View, hotkey: str, arguments: Mapping[str, Any]) -> list[Event]:

@@ -18,7 +18,7 @@ from boltzmann.chain.embedded.ledger import Ledger, UnknownBlock
 from boltzmann.chain.embedded.storage import View
 
 T = TypeVar("T")
-HELD_POLL_S = 0.1  # how often a waiting client looks whether a held chain was released
+HELD_POLL_S = 0.1  # how often a waiting client looks whether the chain was released
 MIN_WAIT_S = 0.001  # the clock's rounding may bring a client to a block a moment early
 
 
@@ -35,13 +35,19 @@ class Connection:
         self._thread: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
-        """Does nothing when open. Raises: ConfigError when there is no embedded chain."""
+        """Does nothing when open.
+
+        Raises: ConfigError when there is no embedded chain, RpcConnectionError when its file does
+        not answer.
+        """
         if self._ledger is not None:
             return
         thread = ThreadPoolExecutor(1, thread_name_prefix="embedded-chain")
         opened = asyncio.get_running_loop().run_in_executor(thread, Ledger, self._path)
         try:
             self._ledger = await opened
+        except sqlite3.Error as error:
+            raise self._silent(error) from error
         finally:
             if self._ledger is None:
                 thread.shutdown(wait=False)
@@ -69,9 +75,12 @@ class Connection:
         except UnknownBlock as error:
             raise bt.ChainError(str(error)) from error
         except sqlite3.Error as error:
-            raise RpcConnectionError(
-                f"the embedded chain's file {self._path} does not answer: {error}"
-            ) from error
+            raise self._silent(error) from error
+
+    def _silent(self, error: sqlite3.Error) -> RpcConnectionError:
+        return RpcConnectionError(
+            f"the embedded chain's file {self._path} does not answer: {error}"
+        )
 
     async def read(self, block_hash: str | None, look: Callable[[View, Clock], T]) -> T:
         """`look` at the state as of a block, the newest if None."""
@@ -93,6 +102,6 @@ class Connection:
 
 
 async def pause(block: int, clock: Clock) -> None:
-    """Sleep until `block` may be there; while the chain is held, a little."""
-    wait = HELD_POLL_S if clock.held else max(MIN_WAIT_S, clock.begins(block) - time.time())
-    await asyncio.sleep(wait)
+    """Sleep until `block` may be there; while a release must come first, a little."""
+    wait = max(MIN_WAIT_S, clock.begins(block) - time.time())
+    await asyncio.sleep(wait if clock.comes_by_itself(block) else HELD_POLL_S)

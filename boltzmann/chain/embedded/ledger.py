@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -136,13 +137,25 @@ class Ledger:
             self._storage.append(included)
         return included
 
-    def release(self) -> None:
-        """Close a held block and let the clock run from it; a running chain is left as it is."""
+    def release(self, until: int | None) -> None:
+        """Let the clock run to the end of block `until`, or for good.
+
+        A held block is closed. A chain that stands takes its pace up from now; a running one keeps
+        it. One that is past `until` stays where it is.
+        """
         with self._storage.writing():
             chain = self._storage.chain()
-            if chain.clock.held:
-                self._seal(chain, chain.clock.start_block)
-                self._storage.release(self._now())
+            clock, now = chain.clock, self._now()
+            if clock.held:
+                head = clock.start_block
+                self._seal(chain, head)
+                clock = replace(clock, held=False, start_time=now)
+            else:
+                head = self._seal_up_to_now()
+                if head == clock.until:
+                    clock = clock.gone_on(now)
+            last = None if until is None else max(until, head)
+            self._storage.set_clock(replace(clock, until=last))
 
     def _remember(self, block_hash: str, number: int) -> None:
         self._numbers[block_hash] = number

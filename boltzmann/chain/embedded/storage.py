@@ -19,7 +19,7 @@ from boltzmann.chain.embedded.clock import Clock
 from boltzmann.chain.embedded.rules import CallFailed
 from boltzmann.errors import ConfigError
 
-APPLICATION_ID = 0x424C5A31  # marks a SQLite file as one of these chains, in this layout
+APPLICATION_ID = 0x424C5A32  # marks a SQLite file as one of these chains, in this layout
 WRITE_WAIT_S = 30.0  # how long a transaction waits for another process's before it gives up
 
 _SCHEMA = f"""
@@ -28,7 +28,7 @@ CREATE TABLE chain (
     only INTEGER PRIMARY KEY CHECK (only = 0),
     netuid INTEGER NOT NULL, seed BLOB NOT NULL, block_time_s REAL NOT NULL,
     start_block INTEGER NOT NULL, start_time REAL NOT NULL, held INTEGER NOT NULL,
-    sealed INTEGER NOT NULL
+    until INTEGER, stood TEXT NOT NULL, sealed INTEGER NOT NULL
 );
 CREATE TABLE state (
     module TEXT NOT NULL, item TEXT NOT NULL, key TEXT NOT NULL, block INTEGER NOT NULL,
@@ -118,18 +118,23 @@ class Storage:
 
     def chain(self) -> ChainRow:
         row = self._db.execute(
-            "SELECT netuid, seed, block_time_s, start_block, start_time, held, sealed FROM chain"
+            "SELECT netuid, sealed, seed, block_time_s, start_block, start_time, held, until, stood"
+            " FROM chain"
         ).fetchone()
-        netuid, seed, block_time_s, start_block, start_time, held, sealed = row
-        return ChainRow(
-            netuid, Clock(seed, block_time_s, start_block, start_time, bool(held)), sealed
-        )
+        netuid, sealed, seed, block_time_s, start_block, start_time, held, until, text = row
+        stood = tuple((int(block), float(seconds)) for block, seconds in json.loads(text))
+        clock = Clock(seed, block_time_s, start_block, start_time, bool(held), until, stood)
+        return ChainRow(netuid, clock, sealed)
 
     def seal(self, block: int) -> None:
         self._db.execute("UPDATE chain SET sealed = ?", (block,))
 
-    def release(self, start_time: float) -> None:
-        self._db.execute("UPDATE chain SET held = 0, start_time = ?", (start_time,))
+    def set_clock(self, clock: Clock) -> None:
+        """Change when the chain runs; its seed, its pace and its first block stay."""
+        self._db.execute(
+            "UPDATE chain SET start_time = ?, held = ?, until = ?, stood = ?",
+            (clock.start_time, int(clock.held), clock.until, _text(clock.stood)),
+        )
 
     def get(self, module: str, item: str, key: Sequence[Any], block: int) -> Any:
         """The value as of `block`, None where there is none."""
@@ -222,7 +227,7 @@ def lay_out(path: Path, chain: ChainRow) -> Storage:
         db.executescript(_SCHEMA)
         clock = chain.clock
         db.execute(
-            "INSERT INTO chain VALUES (0, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO chain VALUES (0, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 chain.netuid,
                 clock.seed,
@@ -230,6 +235,8 @@ def lay_out(path: Path, chain: ChainRow) -> Storage:
                 clock.start_block,
                 clock.start_time,
                 int(clock.held),
+                clock.until,
+                _text(clock.stood),
                 chain.sealed,
             ),
         )

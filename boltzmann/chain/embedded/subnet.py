@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from boltzmann.chain.embedded.storage import View
+from boltzmann.protocol.chainview import epoch_index
 
 PALLET = "SubtensorModule"
 U16_MAX = 65535
@@ -21,11 +22,6 @@ _FRESH: dict[str, Any] = {
     "ValidatorPermit": False,
     "StakeWeight": 0,
 }
-
-
-def epoch_index(block: int, netuid: int, tempo: int) -> int:
-    """Which epoch `block` belongs to: subtensor's get_epoch_index."""
-    return (block + netuid + 1) // (tempo + 1)
 
 
 def next_epoch_end(block: int, netuid: int, tempo: int) -> int:

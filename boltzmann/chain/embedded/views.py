@@ -13,7 +13,8 @@ from boltzmann.chain.embedded import accounts, commitments
 from boltzmann.chain.embedded.accounts import RAO_PER_TAO
 from boltzmann.chain.embedded.clock import Clock
 from boltzmann.chain.embedded.storage import View
-from boltzmann.chain.embedded.subnet import PALLET, Subnet, epoch_index, next_epoch_end
+from boltzmann.chain.embedded.subnet import PALLET, Subnet, next_epoch_end
+from boltzmann.protocol.chainview import epoch_index
 
 # Metagraph field -> storage item, for what is one number of the subnet.
 _NUMBERS = {

@@ -1,0 +1,1 @@
+"""A run's windows, recomputed by anybody from public objects and the chain."""

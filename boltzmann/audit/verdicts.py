@@ -1,0 +1,123 @@
+"""The witnesses' verdicts, against the gradients recomputed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from boltzmann.audit.case import Case
+from boltzmann.audit.deltas import sealed_bytes
+from boltzmann.audit.documents import Receipts
+from boltzmann.audit.line import past
+from boltzmann.node.audit import Finding, examine
+from boltzmann.node.ingest import collect, ingest
+from boltzmann.node.node import Node
+from boltzmann.node.objects import receipt_key
+from boltzmann.node.round import Round, in_codec
+from boltzmann.protocol.admission import equivocators
+from boltzmann.protocol.receipts import Receipt, Verdict, open_receipt
+from boltzmann.protocol.rejection import Reason, Rejection
+
+# Another machine's gradients differ by less: honest uploads keep every cosine above .999.
+_SCORE_SLACK = 0.02
+# What only a recomputation can tell; the others are about the object as the witness met it.
+_BY_RECOMPUTING = frozenset({Reason.GATE, Reason.TENSOR, Reason.NORM, Reason.BAD_TOKENS})
+
+
+async def check_verdicts(case: Case, this: Round, receipts: Receipts) -> None:
+    """Recompute every delta of this window that some receipt within reach judges.
+
+    To be called while the state holds the parameters that the window trained on.
+    """
+    said, node = await _said(case, receipts), case.node
+    if not said:
+        return
+    gradient = await node.worker.delta(node.schedule.control(case.window))
+    this.control = await in_codec(node, this.chosen, gradient)
+    await ingest(node, this, await collect(node, this.duty))
+    shown = await _shown(case, receipts, {witness for witness, _ in said})
+    two_faced = equivocators(shown, node.verify)
+    found: dict[str, Finding | Rejection] = {}
+    for (witness, verdict), window in sorted(said.items(), key=lambda item: str(item[0])):
+        hotkey, key = verdict.hotkey, receipt_key(node.run.run.id, window)
+        if hotkey not in this.members:
+            case.report.wrong("verdict", witness, f"on {hotkey}, who was given no pages", key)
+            continue
+        if hotkey not in found:
+            found[hotkey] = await _outcome(node, this, hotkey)
+        outcome = found[hotkey]
+        if isinstance(outcome, Rejection) and outcome.reason.value == verdict.refusal:
+            continue
+        if verdict.refusal == Reason.EQUIVOCATED.value and hotkey in two_faced:
+            continue
+        seen = {entry.hotkey: entry.sha256 for entry in shown[witness].entries}
+        if verdict.refusal == Reason.EQUIVOCATED.value or not _is_same(case, this, hotkey, seen):
+            case.report.gaps.append(
+                f"the verdict of {witness} on {hotkey}: what it judged is no longer to be had"
+            )
+        elif (wrong := _contradiction(case, verdict, outcome)) is not None:
+            case.report.wrong("verdict", witness, f"on {hotkey}: {wrong}", key)
+
+
+def _is_same(case: Case, this: Round, hotkey: str, seen: Mapping[str, str]) -> bool:
+    """Whether the bucket shows what the witness says it received."""
+    sha256, _ = sealed_bytes(case, this.members[hotkey])
+    return sha256 != "" and seen.get(hotkey) == sha256
+
+
+async def _said(case: Case, receipts: Receipts) -> dict[tuple[str, Verdict], int]:
+    """(witness, verdict) -> the window of the receipt that says so, of those the line names."""
+    said: dict[tuple[str, Verdict], int] = {}
+    reach = case.window + case.node.run.rewards.trust_windows
+    for window, held in sorted(case.line.held.items()):
+        if not case.window <= window <= reach:
+            continue
+        for witness, named in held.manifest.proposal.receipts:
+            receipt = await past(case.node, partial(receipts.read, window, witness, named))
+            if isinstance(receipt, Receipt):
+                for verdict in receipt.verdicts:
+                    if verdict.window == case.window:
+                        said.setdefault((witness, verdict), window)
+    return said
+
+
+async def _shown(case: Case, receipts: Receipts, judges: set[str]) -> dict[str, Receipt]:
+    """What the window's witnesses, and these judges, say now that they received in it."""
+    node, window = case.node, case.window
+    found: dict[str, Receipt] = {}
+    witnesses = case.past.council.witnesses if case.past else {}
+    for witness in sorted(judges | set(witnesses)):
+        found[witness] = Receipt(node.run.run.id, window, (), ())
+        data = await receipts.shown(window, witness)
+        if not isinstance(data, Rejection):
+            opened = open_receipt(data, node.run.run.id, window, witness, node.verify)
+            if isinstance(opened, Receipt):
+                found[witness] = opened
+    return found
+
+
+async def _outcome(node: Node, this: Round, hotkey: str) -> Finding | Rejection:
+    """What the node's own rules make of a member's delta as its bucket shows it now."""
+    if hotkey in this.refused:
+        return this.refused[hotkey]
+    return await node.worker.run(partial(examine, node, this, hotkey, this.received[hotkey]))
+
+
+def _contradiction(case: Case, verdict: Verdict, outcome: Finding | Rejection) -> str | None:
+    """What the recomputation says against a verdict on the very same bytes; None if nothing."""
+    said = verdict.refusal or "a pass"
+    if isinstance(outcome, Rejection):
+        return f"it says {said}, the object is {outcome}"
+    found, gate = outcome.comparison, case.node.run.gate
+    figures = f"rho {found.gate:.4f}, score {found.score:.4f}, norm {outcome.norm:.4g}"
+    refused = outcome.refusal is not None
+    if verdict.passed == refused:
+        why = str(outcome.refusal) if outcome.refusal else "a pass"
+        return f"it says {said}, recomputed: {why} ({figures})"
+    if verdict.refusal and Reason(verdict.refusal) not in _BY_RECOMPUTING:
+        return f"it says {said} of an object that is well formed ({figures})"
+    if abs(verdict.score - found.score) > _SCORE_SLACK:
+        return f"it says score {verdict.score:.4f}, recomputed: {figures}"
+    if not gate.norm_min * outcome.norm <= verdict.norm <= gate.norm_max * outcome.norm:
+        return f"it says norm {verdict.norm:.4g}, recomputed: {figures}"
+    return None

@@ -1,0 +1,37 @@
+"""Whether the chain's byte budget of commitments lets the validators order every window."""
+
+from __future__ import annotations
+
+from boltzmann.node.councils import record_charge
+from boltzmann.node.membership import peers_at, validators
+from boltzmann.node.node import Node
+from boltzmann.protocol.budget import shortest_window
+
+
+async def tell_budget(node: Node) -> None:
+    """Say so if windows are shorter than the budget allows: some would then stay empty."""
+    head = await node.chain.head()
+    seats = validators(await peers_at(node.chain, node.run.run.id, head.number))
+    rules = await node.chain.rules(head.number)
+    space = await node.chain.commit_space(head.number)
+    if not seats:
+        return
+    if len(seats) == 1 and not node.run.agreement.proposer_counts:
+        node.telemetry.event(
+            "error",
+            what="agreement",
+            detail="this is the run's only validator and agreement.proposer_counts is false, so "
+            "nobody can approve its updates: another validator must join, or the owner change it",
+        )
+    window = node.clock.window(head.number)
+    largest = max(record_charge(peer, window) for peer in seats)
+    shortest = shortest_window(space.limit, rules.tempo, largest, len(seats))
+    if node.clock.length < shortest:
+        node.telemetry.event(
+            "error",
+            what="the chain's commitment budget",
+            detail=f"{len(seats)} validators whose records take up to {largest} of {space.limit} "
+            f"bytes per {rules.tempo} blocks can order a window every {shortest} blocks; this "
+            f"run's windows have {node.clock.length}, so some will stay empty: the owner should "
+            f"lengthen them or let more validators in",
+        )

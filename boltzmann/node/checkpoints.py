@@ -1,0 +1,175 @@
+"""Each epoch's checkpoint: written by every validator, published by a few, named by manifests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from pathlib import Path
+
+from boltzmann.errors import StoreError, StoreUnavailable
+from boltzmann.node.keepsake import save_state
+from boltzmann.node.manifests import Held
+from boltzmann.node.node import Node
+from boltzmann.node.objects import descriptor_key, shard_key
+from boltzmann.node.stages import Stage
+from boltzmann.protocol.ballots import Objection
+from boltzmann.protocol.documents import digest
+from boltzmann.protocol.manifest import CheckpointName
+from boltzmann.protocol.rejection import Rejection
+from boltzmann.train.checkpoint import DESCRIPTOR, Descriptor, open_descriptor, shard_name
+
+_RETRY_SECONDS = 5.0
+_PUBLISHED = "published"  # marks a folder whose objects are all in the bucket
+
+
+def newest_checkpoint(node: Node, base: Held) -> CheckpointName:
+    """What a proposal on top of `base` names: this node's own if it is newer, else the parent's."""
+    inherited = base.manifest.proposal.checkpoint
+    for descriptor in _written(node):
+        # One of a state that was taken back since is nobody's.
+        if descriptor.window > inherited.window and descriptor.head in _lineage(node, base):
+            return CheckpointName(descriptor.window, descriptor.digest)
+    return inherited
+
+
+def checkpoint_objection(node: Node, base: Held, named: CheckpointName) -> Objection:
+    """Against a proposal that names this checkpoint.
+
+    One that this node did not make counts as wrong: were it to abstain, a majority that was away
+    when the checkpoint was made could agree on nothing until the next one.
+    """
+    if named == base.manifest.proposal.checkpoint:
+        return Objection.NONE
+    own = {CheckpointName(d.window, d.digest) for d in _written(node)}
+    return Objection.NONE if named in own else Objection.CHECKPOINT
+
+
+def _lineage(node: Node, base: Held) -> set[str]:
+    return {base.name.digest, *node.worker.state.heads}
+
+
+def folder_of(node: Node, window: int) -> Path:
+    """Where this node keeps what it publishes of the checkpoint after `window`."""
+    return node.folder / "checkpoints" / str(window)
+
+
+def _written(node: Node) -> list[Descriptor]:
+    """The checkpoints this node has made, newest first."""
+    found = []
+    for path in (node.folder / "checkpoints").glob(f"*/{DESCRIPTOR}"):
+        if not path.parent.name.isdecimal():
+            continue  # what a crash left half-made
+        opened = open_descriptor(path.read_bytes(), node.run.run.id, int(path.parent.name))
+        if not isinstance(opened, Rejection):
+            found.append(opened)
+    return sorted(found, key=lambda descriptor: -descriptor.window)
+
+
+class Checkpoints:
+    """Makes a validator's checkpoints, and publishes them while it goes on working."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._upload: asyncio.Task[None] | None = None
+
+    async def enter(self, window: int) -> None:
+        """At the start of every window: at an epoch's, save the state and publish it."""
+        node = self._node
+        if window % node.run.exchange.epoch_windows == 0 and await save_state(node, window):
+            await asyncio.to_thread(_link, node)
+        if self._upload is not None and self._upload.done():
+            self._upload.result()
+            self._upload = None
+        if self._upload is None and await self._is_copyist(window):
+            self._upload = asyncio.create_task(self._publish_all(window))
+
+    async def close(self) -> None:
+        """Leave an upload that is under way; the next start goes on with it."""
+        if self._upload is not None:
+            self._upload.cancel()
+            await asyncio.gather(self._upload, return_exceptions=True)
+
+    async def _is_copyist(self, window: int) -> bool:
+        """Whether this node is one of those who publish this epoch's checkpoint."""
+        node = self._node
+        first = window - window % node.run.exchange.epoch_windows
+        # The last one that is known at every window of the epoch: its copyists stay the same.
+        council = await node.councils.at(max(0, first - 1))
+        return node.hotkey in council.order[: node.run.exchange.checkpoint_copies]
+
+    async def _publish_all(self, window: int) -> None:
+        node = self._node
+        for descriptor in _written(node)[:1]:
+            if not (folder_of(node, descriptor.window) / _PUBLISHED).exists():
+                with node.stage(Stage.CHECKPOINT, window):
+                    await publish_checkpoint(node, descriptor)
+        await self._retire()
+
+    async def _retire(self) -> None:
+        """Remove what is older than the run keeps; the genesis stays: audits may begin there."""
+        node = self._node
+        old = [d for d in _written(node)[node.run.exchange.checkpoints_kept :] if d.head]
+        for descriptor in old:
+            run, window = node.run.run.id, descriptor.window
+            try:
+                # The descriptor first: a checkpoint that lacks shards must not be found.
+                await asyncio.to_thread(
+                    node.store.delete, descriptor_key(run, window, descriptor.digest)
+                )
+                for shard in descriptor.shards:
+                    await asyncio.to_thread(node.store.delete, shard_key(run, window, shard.sha256))
+            except StoreError as error:
+                node.telemetry.event(
+                    "error", what=f"removing the checkpoint of window {window}", detail=str(error)
+                )
+                return
+            await asyncio.to_thread(shutil.rmtree, folder_of(node, window), ignore_errors=True)
+
+
+async def publish_checkpoint(node: Node, descriptor: Descriptor) -> None:
+    """Put the shards into the bucket, the descriptor last; a bucket that is silent is waited for.
+
+    Raises: StoreError if the bucket refuses.
+    """
+    folder, run, window = folder_of(node, descriptor.window), node.run.run.id, descriptor.window
+    objects = [
+        (shard_key(run, window, s.sha256), folder / shard_name(s)) for s in descriptor.shards
+    ]
+    objects.append((descriptor_key(run, window, descriptor.digest), folder / DESCRIPTOR))
+    for number, (key, path) in enumerate(objects):
+        waited = 0.0
+        while True:
+            try:
+                await asyncio.to_thread(node.store.put_file, key, path)
+                break
+            except StoreUnavailable as error:
+                node.telemetry.event("waiting", what=f"the own bucket: {error}", seconds=waited)
+                await asyncio.sleep(_RETRY_SECONDS)
+                waited += _RETRY_SECONDS
+        node.telemetry.event(
+            "progress", what="publishing a checkpoint", done=number + 1, of=len(objects)
+        )
+    (folder / _PUBLISHED).touch()
+    node.telemetry.event(
+        "checkpoint", window=window, digest=descriptor.digest, bytes_up=descriptor.size
+    )
+
+
+def _link(node: Node) -> None:
+    """The state that was just saved, under the name of its window: files, not copies."""
+    window = node.worker.state.position.window
+    folder = folder_of(node, window)
+    aside = folder.with_suffix(".new")
+    if folder.exists():
+        return
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    for path in sorted(node.snapshot.iterdir()):
+        os.link(path, aside / path.name)
+    aside.rename(folder)
+
+
+def named(descriptor: Descriptor) -> CheckpointName:
+    """How a proposal names it."""
+    return CheckpointName(descriptor.window, digest(descriptor.encode()))

@@ -1,0 +1,81 @@
+"""The validators of each window, as the chain has them at its closing block."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from boltzmann.config import RunConfig
+from boltzmann.node.membership import Peer, peers_at, validators
+from boltzmann.ports import Chain
+from boltzmann.protocol.budget import charge
+from boltzmann.protocol.chainview import CommitSpace
+from boltzmann.protocol.commitment import Commitment
+from boltzmann.protocol.council import leaders, witnesses
+
+_RAO = 1e9  # to one token
+_KEPT = 16
+_ANY_DIGEST = "00" * 32  # every digest takes the same room in a record
+
+
+@dataclass(frozen=True)
+class Council:
+    """One window's validators. `stakes` in rao; `order`: who may propose, in turn."""
+
+    window: int
+    validators: Mapping[str, Peer]
+    stakes: Mapping[str, int]
+    witnesses: Mapping[str, int]
+    order: tuple[str, ...]
+
+
+class Councils:
+    """Reads each window's council once."""
+
+    def __init__(self, chain: Chain, run: RunConfig) -> None:
+        self._chain = chain
+        self._run = run
+        self._known: OrderedDict[int, Council] = OrderedDict()
+
+    async def at(self, window: int) -> Council:
+        """The council of a window that has closed. Raises: ChainError."""
+        if window not in self._known:
+            block = self._run.windows.close(window)
+            seats = validators(await peers_at(self._chain, self._run.run.id, block))
+            self._known[window] = seat(
+                self._run,
+                window,
+                await self._chain.block_hash(block),
+                seats,
+                await self._chain.commit_space(block),
+            )
+            while len(self._known) > _KEPT:
+                self._known.popitem(last=False)
+        return self._known[window]
+
+
+def seat(
+    run: RunConfig, window: int, close_hash: bytes, seats: list[Peer], space: CommitSpace
+) -> Council:
+    """The council that follows from what the chain says at close(window)."""
+    stakes = {peer.hotkey: round(peer.neuron.stake * _RAO) for peer in seats}
+    if not any(stakes.values()):  # a chain without stake: everybody counts alike
+        stakes = dict.fromkeys(stakes, 1)
+    exhausted = {
+        peer.hotkey for peer in seats if space.room(peer.hotkey) < record_charge(peer, window)
+    }
+    return Council(
+        window=window,
+        validators={peer.hotkey: peer for peer in seats},
+        stakes=stakes,
+        witnesses=witnesses(close_hash, stakes, run.agreement.witnesses),
+        order=leaders(close_hash, stakes, exhausted),
+    )
+
+
+def record_charge(peer: Peer, window: int) -> int:
+    """Bytes of the chain's budget that this validator's record of a manifest takes."""
+    held = peer.commitment
+    record = Commitment(held.role, held.run, held.bucket, manifest=(window, _ANY_DIGEST))
+    return charge(record.encode())

@@ -1,0 +1,130 @@
+"""What a validator has before it while a window is agreed upon, and how it looks for more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from boltzmann.node.candidate import Candidate
+from boltzmann.node.node import Node
+from boltzmann.node.objects import ballot_key, proposal_key, receipt_key
+from boltzmann.node.round import Round
+from boltzmann.protocol.ballots import MAX_BALLOT_BYTES, Ballot, open_ballot
+from boltzmann.protocol.documents import MAX_DOCUMENT_BYTES, digest
+from boltzmann.protocol.manifest import Proposal, open_proposal
+from boltzmann.protocol.receipts import Receipt, open_receipt
+from boltzmann.protocol.rejection import Rejection
+
+T = TypeVar("T")
+
+
+@dataclass
+class Desk:
+    """The documents of one window that this validator has read, and what it did with them.
+
+    `receipts` by witness, with their digests; `proposals` by leader; `ballots` by voter, with
+    their documents, on this node's own proposal; `cast`: leader -> approved, of this node's own
+    ballots; `candidate`: what the state stands at beyond the window's base; `loss_before` on this
+    node's held-out pages at the base; `passed`: it was this node's turn, and it had nothing to
+    propose; `bound_to`: the one proposal it may approve, once it has.
+    """
+
+    this: Round
+    held_out: tuple[int, ...]
+    receipts: dict[str, tuple[Receipt, str]] = field(default_factory=dict)
+    proposals: dict[str, Proposal] = field(default_factory=dict)
+    cast: dict[str, bool] = field(default_factory=dict)
+    ballots: dict[str, tuple[Ballot, bytes]] = field(default_factory=dict)
+    candidate: Candidate | None = None
+    loss_before: float | None = None
+    certified: bool = False
+    passed: bool = False
+    bound_to: str = ""
+
+    @property
+    def approved(self) -> bool:
+        """Whether this node has approved a proposal: it approves one per window at most."""
+        return any(self.cast.values())
+
+    def is_done(self, hotkey: str) -> bool:
+        """Whether nothing is left to do: approved, and certified what it proposed itself."""
+        return self.approved and (self.certified or hotkey not in self.proposals)
+
+    @property
+    def is_first_hand(self) -> bool:
+        """Whether every witness's receipt is there."""
+        return len(self.receipts) == len(self.this.council.witnesses)
+
+
+async def look_for_receipts(node: Node, desk: Desk) -> None:
+    """Read the receipts of witnesses that are not on the desk yet."""
+    wanted = [w for w in desk.this.council.witnesses if w not in desk.receipts]
+    run, window = node.run.run.id, desk.this.window
+
+    def opened(data: bytes, witness: str) -> tuple[Receipt, str] | Rejection:
+        receipt = open_receipt(data, run, window, witness, node.verify)
+        return receipt if isinstance(receipt, Rejection) else (receipt, digest(data))
+
+    desk.receipts |= await _read(node, desk, wanted, receipt_key(run, window), opened)
+
+
+async def look_for_proposals(node: Node, desk: Desk) -> None:
+    """Read the proposals of leaders whose turn has come, but this node's own."""
+    run, window, latest = node.run.run.id, desk.this.window, node.blocks.latest
+    wanted = [
+        leader
+        for place, leader in enumerate(desk.this.council.order)
+        if leader != node.hotkey
+        and leader not in desk.proposals
+        and (place == 0 or latest >= node.clock.turn(window, place))
+    ]
+
+    def opened(data: bytes, leader: str) -> Proposal | Rejection:
+        return open_proposal(data, run, window, leader, node.verify)
+
+    desk.proposals |= await _read(node, desk, wanted, proposal_key(run, window), opened)
+
+
+async def look_for_ballots(node: Node, desk: Desk, proposal: Proposal) -> None:
+    """Read the ballots on this node's own proposal."""
+    wanted = [v for v in desk.this.council.validators if v not in desk.ballots]
+    key = ballot_key(proposal.run, proposal.window, proposal.digest)
+
+    def opened(data: bytes, voter: str) -> tuple[Ballot, bytes] | Rejection:
+        ballot = open_ballot(
+            data, proposal.run, proposal.window, proposal.digest, voter, node.verify
+        )
+        return ballot if isinstance(ballot, Rejection) else (ballot, data)
+
+    desk.ballots |= await _read(node, desk, wanted, key, opened, MAX_BALLOT_BYTES)
+
+
+async def _read(
+    node: Node,
+    desk: Desk,
+    wanted: list[str],
+    key: str,
+    opened: Callable[[bytes, str], T | Rejection],
+    max_bytes: int = MAX_DOCUMENT_BYTES,
+) -> dict[str, T]:
+    """What these validators have published under `key`. A malformed object is as good as none."""
+    answers = await asyncio.gather(
+        *(
+            asyncio.to_thread(
+                node.store.get,
+                desk.this.council.validators[hotkey].bucket,
+                key,
+                max_bytes=max_bytes,
+                seconds=node.fetch_seconds,
+            )
+            for hotkey in wanted
+        )
+    )
+    found: dict[str, T] = {}
+    for hotkey, data in zip(wanted, answers, strict=True):
+        value = data if isinstance(data, Rejection) else opened(data, hotkey)
+        if not isinstance(value, Rejection):
+            found[hotkey] = value
+    return found

@@ -1,0 +1,134 @@
+"""Which manifest the chain has ordered last: the one question that decides which model is held.
+
+The chain orders digests, buckets only carry bytes. A digest counts if it was in a validator's
+record at its own window's deciding block, and if the manifest it names carries the ballots of
+enough stake; of several for one window the first in the leaders' order counts. A digest that nobody
+can read is as good as none: its window stays empty, unless a later manifest that a majority has
+approved stands on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from boltzmann.node.councils import Council
+from boltzmann.node.manifests import Held
+from boltzmann.node.membership import Peer, first_validator, peers_at, validators
+from boltzmann.node.node import Node
+from boltzmann.protocol.commitment import Role
+from boltzmann.protocol.council import Outcome
+from boltzmann.protocol.manifest import Manifest, Parent
+from boltzmann.protocol.rejection import Rejection
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A validator whose bucket may hold copies."""
+
+    hotkey: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Tip:
+    """The newest manifest that counts, and who may hold what it names."""
+
+    name: Parent
+    held: Held
+    holders: tuple[Holder, ...]
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.held.manifest
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the chain says. `withheld`: a digest of the newest window that cannot be read, or ""."""
+
+    tip: Tip | None
+    withheld: str = ""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A validator's record of one manifest, and what is behind it; `tip` is None if nothing is."""
+
+    name: Parent
+    held: Held | Rejection
+    tip: Tip | None
+
+
+async def tip_at(node: Node, window: int) -> Sight:
+    """The newest manifest of a window up to `window` that counts, if any."""
+    withheld, newest_asked = "", window
+    while window >= 0:
+        peers = await peers_at(node.chain, node.run.run.id, node.clock.decide(window))
+        newest = max((number for number, _ in _named(peers, window).values()), default=-1)
+        if newest < window:  # nothing was ordered in between
+            window = newest
+            continue
+        council = await node.councils.at(window)
+        for name in ordered(peers, council):
+            claim = await look_up(node, peers, council, name)
+            if claim.tip is not None:
+                return Sight(claim.tip, withheld)
+            if isinstance(claim.held, Rejection) and window == newest_asked:
+                withheld = withheld or (
+                    f"the manifest of window {window} by {name.leader}: {claim.held}"
+                )
+        window -= 1
+    return Sight(None, withheld)
+
+
+def ordered(peers: list[Peer], council: Council) -> list[Parent]:
+    """The manifests of the council's window that records of its deciding block name.
+
+    In the leaders' order, who may begin a run last. `peers` are those of that block.
+    """
+    window, named = council.window, _named(peers, council.window)
+    return [
+        Parent(named[leader][1], window, leader)
+        for leader in dict.fromkeys((*council.order, first_validator(peers)))
+        if named.get(leader, (-1, ""))[0] == window
+    ]
+
+
+async def look_up(node: Node, peers: list[Peer], council: Council, name: Parent) -> Claim:
+    """Read the manifest of one record, and see whether it counts."""
+    holders = holders_of(peers, council, name.leader)
+    held = await node.manifests.get(name, [holder.address for holder in holders])
+    if isinstance(held, Rejection):
+        return Claim(name, held, None)
+    if held.manifest.is_genesis:
+        # A run begins once, and the validator with the most stake begins it.
+        first = name.leader == first_validator(peers)
+        counts = first and (await tip_at(node, name.window - 1)).tip is None
+    else:
+        counts = name.leader in council.stakes and _is_approved(node, council, held.manifest)
+    return Claim(name, held, Tip(name, held, holders) if counts else None)
+
+
+def _named(peers: list[Peer], window: int) -> dict[str, tuple[int, str]]:
+    """hotkey -> (window, digest) of validators' records; none of a window still to come."""
+    return {
+        peer.hotkey: peer.commitment.manifest
+        for peer in peers
+        if peer.commitment.role is Role.VALIDATOR
+        and peer.commitment.manifest is not None
+        and peer.commitment.manifest[0] <= window
+    }
+
+
+def holders_of(peers: list[Peer], council: Council, leader: str) -> tuple[Holder, ...]:
+    """The leader first, then the other validators, of that time or of now."""
+    found = {hotkey: peer.bucket for hotkey, peer in council.validators.items()}
+    found |= {peer.hotkey: peer.bucket for peer in validators(peers)}
+    order = sorted(found, key=lambda hotkey: (hotkey != leader, hotkey))
+    return tuple(Holder(hotkey, found[hotkey]) for hotkey in order)
+
+
+def _is_approved(node: Node, council: Council, manifest: Manifest) -> bool:
+    rules = node.run.agreement
+    outcome = manifest.outcome(council.stakes, rules.vote_threshold, rules.proposer_counts)
+    return outcome is Outcome.APPROVED

@@ -1,0 +1,40 @@
+"""This node's receipt: what it saw of a window and what its audits say, signed for everybody."""
+
+from __future__ import annotations
+
+from boltzmann.node.book import Book
+from boltzmann.node.node import Node
+from boltzmann.node.objects import receipt_key
+from boltzmann.node.publish import publish
+from boltzmann.node.round import Round
+from boltzmann.protocol.receipts import Entry, Receipt
+
+
+async def publish_receipt(node: Node, book: Book, this: Round) -> bool:
+    """Seal the receipt, or take the one that was written down, and put it into the bucket.
+
+    Whether this node has one to show: only a witness that saw everything in time does.
+    """
+    if node.hotkey not in this.council.witnesses:
+        return False
+    sealed = node.outbox.find(this.window, "receipt")
+    if sealed is None:
+        if not this.is_witness:
+            return False
+        sealed = _receipt(node, book, this).seal(node.hotkey, node.keys.sign)
+        node.outbox.keep(this.window, "receipt", sealed)
+    key = receipt_key(node.run.run.id, this.window)
+    return await publish(node, key, sealed, before=node.clock.decide(this.window))
+
+
+def _receipt(node: Node, book: Book, this: Round) -> Receipt:
+    entries = [
+        Entry(hotkey, pledge.sha256, pledge.signature) for hotkey, pledge in this.pledges.items()
+    ]
+    entries += [Entry(hotkey, "", "", why.reason.value) for hotkey, why in this.refused.items()]
+    return Receipt(
+        run=node.run.run.id,
+        window=this.window,
+        entries=tuple(sorted(entries, key=lambda entry: entry.hotkey)),
+        verdicts=book.verdicts(this.window - node.run.rewards.trust_windows),
+    )

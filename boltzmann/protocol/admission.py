@@ -1,0 +1,128 @@
+"""From receipts to the deltas of one update: a pure rule, so that anyone can recheck a proposal."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from boltzmann.protocol.receipts import Receipt
+from boltzmann.protocol.reveal import Pledge
+from boltzmann.protocol.wire import VerifySignature
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """One delta that enters the aggregate, named by the sha256 of its object."""
+
+    hotkey: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Who enters, in hotkey order, and what each delta's norm is scaled down to."""
+
+    accepted: tuple[Accepted, ...]
+    norm_limit: float
+
+
+def admit(
+    receipts: Mapping[str, Receipt],
+    stakes: Mapping[str, int],
+    leader: str,
+    trust_windows: int,
+    verify: VerifySignature,
+) -> Admission:
+    """What follows from one window's receipts, by witness, if `leader` proposes.
+
+    `stakes` are those of all the window's witnesses, whether their receipts are there or not. A
+    delta enters if witnesses with more than half of all the stake received the same bytes, the
+    leader among them if it is a witness (it has to aggregate them), if its sender has committed to
+    no other bytes, and if more stake says that its hotkey's last audit passed than that it failed.
+
+    The norm limit is the median of the norms that audits of those who enter recomputed, never the
+    submitters' own median, which colluders could move; infinity if nobody enters.
+    """
+    counted = {w: receipt for w, receipt in receipts.items() if stakes.get(w, 0) > 0}
+    passed = _passed(counted, stakes, trust_windows)
+    out = equivocators(counted, verify)
+    held = _held(receipts, leader) if leader in stakes else None
+    accepted = tuple(
+        Accepted(hotkey, sha256)
+        for hotkey, sha256 in sorted(_received(counted, stakes).items())
+        if hotkey in passed and hotkey not in out and (held is None or (hotkey, sha256) in held)
+    )
+    norms = [passed[entry.hotkey] for entry in accepted]
+    return Admission(accepted, median(norms) if norms else float("inf"))
+
+
+def equivocators(receipts: Mapping[str, Receipt], verify: VerifySignature) -> set[str]:
+    """Who has shown different commits to different witnesses, proven by its own signatures.
+
+    A witness that makes an object up cannot sign its commit, so it harms nobody.
+    """
+    shown: dict[str, set[Pledge]] = defaultdict(set)
+    for receipt in receipts.values():
+        for entry in receipt.entries:
+            if entry.sha256:
+                shown[entry.hotkey].add(entry.pledge)
+    found = set()
+    for hotkey, pledges in shown.items():
+        if len({pledge.sha256 for pledge in pledges}) < 2:
+            continue  # the usual case, and no signature need be looked at
+        names = {(receipt.run, receipt.window) for receipt in receipts.values()}
+        proven = {
+            pledge.sha256
+            for pledge in pledges
+            for run, window in names
+            if pledge.holds(run, window, hotkey, verify)
+        }
+        if len(proven) > 1:
+            found.add(hotkey)
+    return found
+
+
+def _held(receipts: Mapping[str, Receipt], leader: str) -> set[tuple[str, str]]:
+    """What the leader has received itself."""
+    own = receipts.get(leader)
+    return {(entry.hotkey, entry.sha256) for entry in own.entries} if own else set()
+
+
+def _received(receipts: Mapping[str, Receipt], stakes: Mapping[str, int]) -> dict[str, str]:
+    """hotkey -> the bytes that more than half the stake saw."""
+    seen: dict[tuple[str, str], int] = defaultdict(int)
+    for witness, receipt in receipts.items():
+        for entry in receipt.entries:
+            if entry.sha256:
+                seen[entry.hotkey, entry.sha256] += stakes[witness]
+    total = sum(stakes.values())
+    return {hotkey: sha256 for (hotkey, sha256), stake in seen.items() if 2 * stake > total}
+
+
+def _passed(
+    receipts: Mapping[str, Receipt], stakes: Mapping[str, int], trust_windows: int
+) -> dict[str, float]:
+    """hotkey -> recomputed norm, of those whose last audits passed.
+
+    Each witness speaks for its own last audit of a hotkey, none older than `trust_windows`, with
+    all its stake: audits are recomputations, so honest witnesses agree, and whoever has little
+    stake can neither let a cheat in nor shut anybody out. Who has turned is out as soon as most
+    have audited it since; a failure that one witness reports makes the others look at once.
+    """
+    good: dict[str, list[tuple[int, str, float]]] = defaultdict(list)
+    bad: dict[str, int] = defaultdict(int)
+    for witness, receipt in receipts.items():
+        for verdict in receipt.verdicts:
+            if receipt.window - verdict.window > trust_windows:
+                continue
+            if verdict.passed:
+                good[verdict.hotkey].append((stakes[witness], witness, verdict.norm))
+            else:
+                bad[verdict.hotkey] += stakes[witness]
+    return {
+        hotkey: max(rows)[2]
+        for hotkey, rows in good.items()
+        if sum(stake for stake, _, _ in rows) > bad[hotkey]
+    }

@@ -1,0 +1,142 @@
+"""What one witness saw of a window: which deltas arrived, and what its audits said lately."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from boltzmann.protocol.documents import open_document, seal_document
+from boltzmann.protocol.fields import Fields, Malformed, sorted_unique
+from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.protocol.reveal import Pledge
+from boltzmann.protocol.wire import Sign, VerifySignature
+
+_KIND = "receipt"
+_SMALLEST_NORM, _LARGEST_NORM = 1e-30, 1e30
+_REASONS = frozenset(reason.value for reason in Reason)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One member's delta: what it had pledged and sent, or the reason why there is none to count.
+
+    `signature` is that of its commit to `sha256`, so that a witness cannot make up an object.
+    """
+
+    hotkey: str
+    sha256: str
+    signature: str
+    refusal: str = ""
+
+    @property
+    def pledge(self) -> Pledge:
+        return Pledge(self.sha256, self.signature)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The witness's latest audit of a hotkey: that of its delta of `window`.
+
+    `refusal` is the `Reason` of a failed audit, "" for a pass; `norm` is what was recomputed.
+    """
+
+    hotkey: str
+    window: int
+    refusal: str
+    score: float
+    gate: float
+    norm: float
+
+    @property
+    def passed(self) -> bool:
+        return not self.refusal
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """One witness's view of `window`. Entries and verdicts are in hotkey order."""
+
+    run: str
+    window: int
+    entries: tuple[Entry, ...]
+    verdicts: tuple[Verdict, ...]
+
+    def seal(self, hotkey: str, sign: Sign) -> bytes:
+        """The signed document. Raises: ValueError if it is too large for one."""
+        body = {
+            "entries": [[e.hotkey, e.sha256, e.signature, e.refusal] for e in self.entries],
+            "run": self.run,
+            "verdicts": [
+                [v.hotkey, v.window, v.refusal, v.score.hex(), v.gate.hex(), v.norm.hex()]
+                for v in self.verdicts
+            ],
+            "window": self.window,
+        }
+        return seal_document(_KIND, body, hotkey, sign)
+
+
+def open_receipt(
+    data: bytes, run: str, window: int, witness: str, verify: VerifySignature
+) -> Receipt | Rejection:
+    """The receipt of `window` signed by `witness`, or why it is refused."""
+    body = open_document(data, _KIND, witness, verify)
+    if isinstance(body, Rejection):
+        return body
+    try:
+        receipt = _read(Fields(body))
+    except Malformed as error:
+        return Rejection(Reason.BAD_DOCUMENT, str(error))
+    if receipt.run != run:
+        return Rejection(Reason.WRONG_RUN, repr(receipt.run[:64]))
+    if receipt.window != window:
+        return Rejection(Reason.WRONG_WINDOW, f"window {receipt.window}, not {window}")
+    return receipt
+
+
+def _read(fields: Fields) -> Receipt:
+    entries = tuple(_entry(row) for row in fields.rows("entries", 4))
+    verdicts = tuple(_verdict(row) for row in fields.rows("verdicts", 6))
+    receipt = Receipt(fields.name("run"), fields.count("window"), entries, verdicts)
+    fields.end()
+    sorted_unique("entries", [entry.hotkey for entry in entries])
+    sorted_unique("verdicts", [verdict.hotkey for verdict in verdicts])
+    if any(verdict.window > receipt.window for verdict in verdicts):
+        raise Malformed("a verdict on a window to come")
+    return receipt
+
+
+def _entry(row: list[Any]) -> Entry:
+    names = ("hotkey", "sha256", "signature", "refusal")
+    fields = Fields(dict(zip(names, row, strict=True)))
+    entry = Entry(
+        fields.name("hotkey"),
+        fields.digest_or_none("sha256"),
+        fields.signature_or_none("signature"),
+        _refusal(fields.take("refusal")),
+    )
+    if bool(entry.sha256) == bool(entry.refusal) or bool(entry.sha256) != bool(entry.signature):
+        raise Malformed("an entry is either a digest with a signature or a refusal")
+    return entry
+
+
+def _verdict(row: list[Any]) -> Verdict:
+    names = ("hotkey", "window", "refusal", "score", "gate", "norm")
+    fields = Fields(dict(zip(names, row, strict=True)))
+    verdict = Verdict(
+        hotkey=fields.name("hotkey"),
+        window=fields.count("window"),
+        refusal=_refusal(fields.take("refusal")),
+        score=fields.real("score"),
+        gate=fields.real("gate"),
+        norm=fields.real("norm"),
+    )
+    # A pass of no length, or of one that overflows, would become the limit of everybody's norm.
+    if not (0.0 if verdict.refusal else _SMALLEST_NORM) <= verdict.norm <= _LARGEST_NORM:
+        raise Malformed("norm is out of range")
+    return verdict
+
+
+def _refusal(value: object) -> str:
+    if not isinstance(value, str) or (value and value not in _REASONS):
+        raise Malformed("refusal is no reason")
+    return value

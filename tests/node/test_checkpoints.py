@@ -1,0 +1,241 @@
+"""A validator's checkpoints: the same bytes as everybody's, published, named, and retired."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from node_kit import CLOCK, CONFIG, RUN, Bucket, Running, announce, running, store_of
+from scripted_chain import Keys, Script
+from scripted_leader import Closing, Leader, Saved
+
+from boltzmann.errors import StoreUnavailable
+from boltzmann.node import checkpoints as checkpoints_module
+from boltzmann.node.checkpoints import (
+    Checkpoints,
+    checkpoint_objection,
+    folder_of,
+    newest_checkpoint,
+)
+from boltzmann.node.follow import follow
+from boltzmann.node.manifests import Held
+from boltzmann.node.node import Node
+from boltzmann.node.objects import descriptor_key
+from boltzmann.protocol.ballots import Objection
+from boltzmann.protocol.commitment import Role
+from boltzmann.protocol.manifest import CheckpointName
+from boltzmann.store.s3 import S3Store
+
+
+@dataclass
+class Scene:
+    """A leader that closes windows by hand, and a validator that keeps checkpoints of them."""
+
+    script: Script
+    leader: Leader
+    validator: Running
+    checkpoints: Checkpoints
+
+    @property
+    def node(self) -> Node:
+        return self.validator.node
+
+    @property
+    def base(self) -> Held:
+        return self.node.manifests[self.node.worker.state.position.head]
+
+    async def close(self, window: int) -> Closing:
+        """One window; then the validator enters the next one."""
+        closing = self.leader.close(window)
+        self.leader.publish(closing)
+        await self.enter(window + 1)
+        return closing
+
+    async def enter(self, window: int, node: Node | None = None) -> None:
+        await self.script.advance(max(self.script.height, CLOCK.decide(window - 1)))
+        await self.node.blocks.until(CLOCK.decide(window - 1))
+        assert await follow(self.node, window - 1) is None
+        if node is not None:
+            self.checkpoints = Checkpoints(node)
+        await self.checkpoints.enter(window)
+
+    async def published(self) -> None:
+        """What is under way ends."""
+        upload = self.checkpoints._upload
+        if upload is not None:
+            await asyncio.wait_for(upload, 20.0)
+
+    def kept(self) -> list[int]:
+        """The windows of the descriptors in the validator's bucket."""
+        keys = Bucket.of(self.node.store.address).listed()
+        return sorted(int(key.split("/")[1]) for key in keys if key.endswith(".json"))
+
+    def shards(self) -> int:
+        keys = Bucket.of(self.node.store.address).listed()
+        return sum(key.endswith(".safetensors") for key in keys)
+
+
+@asynccontextmanager
+async def scene(s3: str, folder: Path, *, copies: int = 2) -> AsyncIterator[Scene]:
+    config = replace(CONFIG, exchange=replace(CONFIG.exchange, checkpoint_copies=copies))
+    script = Script()
+    script.register("leader", stake=10.0)
+    script.register("second", stake=1.0)
+    leader = Leader(script, "leader", Bucket(s3, "leader"), folder / "leader")
+    store = store_of(s3, "second")
+    for name, address in (("leader", leader.bucket.address), ("second", store.address)):
+        announce(script, name, Role.VALIDATOR, address)
+    leader.publish(leader.genesis())
+    async with running(script, "second", store, folder / "second", config) as node:
+        at = Scene(script, leader, node, Checkpoints(node.node))
+        yield at
+        await at.checkpoints.close()
+
+
+async def test_equal_states_give_equal_checkpoints_and_they_are_published(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        await at.close(1)  # an epoch has two windows
+        await at.published()
+        theirs = at.leader.checkpoint()
+        (told,) = at.validator.told.of("checkpoint")
+        assert (told["digest"], told["bytes_up"]) == (
+            theirs.descriptor.digest,
+            theirs.descriptor.size,
+        )
+        bucket = Bucket.of(at.node.store.address)
+        assert set(theirs.objects) <= bucket.listed()
+        for key, body in theirs.objects.items():
+            stored = at.node.store.get(at.node.store.address, key, max_bytes=1 << 20, seconds=5.0)
+            assert stored == body
+        assert newest_checkpoint(at.node, at.base) == theirs.name
+        folders = [path.name for path in (at.node.folder / "checkpoints").iterdir()]
+        assert folders == ["1"]  # nothing half-made
+
+
+async def test_within_an_epoch_nothing_is_made(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        await at.enter(1)
+        await at.published()
+        assert at.kept() == []
+        await at.close(1)
+        await at.published()
+        assert at.kept() == [1]
+        await at.close(2)
+        await at.published()
+        assert at.kept() == [1]
+        assert len(at.validator.told.of("checkpoint")) == 1
+
+
+async def test_old_ones_are_retired_the_descriptor_first(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        await at.close(1)
+        await at.published()
+        for window, kept in ((2, [1]), (3, [1, 3]), (4, [1, 3]), (5, [3, 5]), (6, [3, 5])):
+            await at.close(window)
+            await at.published()
+            assert at.kept() == kept
+        assert at.shards() == 2
+        on_disk = sorted(int(p.name) for p in (at.node.folder / "checkpoints").iterdir())
+        assert on_disk == [3, 5]
+        assert at.validator.told.of("error") == []
+
+
+async def test_the_genesis_is_never_retired(s3: str, tmp_path: Path) -> None:
+    """Audits may begin there, and a node that finds no other checkpoint."""
+    async with scene(s3, tmp_path) as at:
+        put_genesis(at.node, next(iter(at.leader.saved.values())))
+        for window in (1, 2, 3, 4, 5):
+            await at.close(window)
+            await at.published()
+        assert at.kept() == [0, 3, 5]
+
+
+def put_genesis(node: Node, saved: Saved) -> None:
+    """As the validator has it that began the run."""
+    folder = folder_of(node, 0)
+    folder.mkdir(parents=True)
+    (folder / "descriptor.json").write_bytes(saved.descriptor.encode())
+    for shard, body in zip(saved.descriptor.shards, saved.shards, strict=True):
+        (folder / f"{shard.sha256}.safetensors").write_bytes(body)
+    for key, body in saved.objects.items():
+        node.store.put(key, body)
+
+
+async def test_who_is_not_drawn_makes_one_and_publishes_none(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path, copies=1) as at:
+        drawn = []
+        for window in (1, 2, 3, 4, 5):
+            await at.close(window)
+            await at.published()
+            if window % 2:
+                assert folder_of(at.node, window).exists()
+                council = await at.node.councils.at(window)
+                drawn.append(council.order[0] == Keys("second").hotkey)
+        # With a tenth of the stake it is not always first.
+        assert not all(drawn)
+        assert len(at.validator.told.of("checkpoint")) == sum(drawn)
+
+
+async def test_what_a_proposal_may_name(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        first = CheckpointName(0, at.leader.saved.popitem()[0])
+        await at.close(1)
+        own = newest_checkpoint(at.node, at.base)
+        assert own.window == 1
+        for name, objection in (
+            (first, Objection.NONE),  # what the parent names
+            (own, Objection.NONE),
+            (CheckpointName(1, "00" * 32), Objection.CHECKPOINT),
+        ):
+            assert checkpoint_objection(at.node, at.base, name) is objection
+        # A checkpoint of a state that was taken back since is not named.
+        await at.node.worker.run(at.validator.state.undo)
+        assert newest_checkpoint(at.node, at.base) == first
+
+
+class Silent(S3Store):
+    """A bucket that answers nothing until it is told to."""
+
+    speaks = False
+
+    def put_file(self, key: str, path: Path) -> None:
+        if not self.speaks:
+            raise StoreUnavailable("the bucket does not answer")
+        super().put_file(key, path)
+
+
+async def test_a_silent_bucket_is_waited_for_without_holding_up_the_window(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints_module, "_RETRY_SECONDS", 0.01)
+    async with scene(s3, tmp_path) as at:
+        silent = Silent(s3, at.node.store.address.rpartition("/")[2], "key", "secret")
+        at.leader.publish(at.leader.close(1))
+        await at.enter(2, replace(at.node, store=silent))
+        await at.validator.told.seen("waiting")
+        assert at.kept() == []
+        silent.speaks = True
+        await at.published()
+        assert at.kept() == [1]
+
+
+async def test_an_upload_that_was_cut_off_is_taken_up_at_the_next_start(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        silent = Silent(s3, at.node.store.address.rpartition("/")[2], "key", "secret")
+        at.leader.publish(at.leader.close(1))
+        await at.enter(2, replace(at.node, store=silent))
+        await at.validator.told.seen("waiting")
+        await at.checkpoints.close()
+        at.leader.publish(at.leader.close(2))
+        await at.enter(3, at.node)
+        await at.published()
+        digest = newest_checkpoint(at.node, at.base).digest
+        assert descriptor_key(RUN, 1, digest) in Bucket.of(at.node.store.address).listed()

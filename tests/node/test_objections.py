@@ -1,0 +1,161 @@
+"""One validator's vote: each reason to object, and one approval per window at most."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from agree_scene import Council, council
+from node_kit import CLOCK, RUN, Bucket, running
+from scripted_chain import DEADLINE_S, Keys
+
+from boltzmann.errors import StoreUnavailable
+from boltzmann.node.agree import agree
+from boltzmann.node.checkpoints import Checkpoints
+from boltzmann.node.desk import Desk, look_for_receipts
+from boltzmann.node.follow import follow
+from boltzmann.node.ingest import collect, ingest
+from boltzmann.node.objects import ballot_key, proposal_key
+from boltzmann.node.propose import propose
+from boltzmann.node.round import assign, open_round
+from boltzmann.node.vote import APPROVED, draw_held_out, put_back, vote
+from boltzmann.protocol.ballots import MAX_BALLOT_BYTES, Objection
+from boltzmann.protocol.manifest import CheckpointName, Proposal
+from boltzmann.store.s3 import S3Store
+
+
+async def desk_of(of: Council, name: str) -> Desk:
+    """A validator's desk with everybody's receipts on it."""
+    node = of.nodes[name].node
+    desk = Desk(of.rounds[name], draw_held_out(node, 1))
+    desk.loss_before = await node.worker.loss(desk.held_out)
+    await look_for_receipts(node, desk)
+    assert desk.is_first_hand
+    return desk
+
+
+async def honest_proposal(of: Council, name: str) -> Proposal:
+    """What a validator proposes and puts into its bucket; its own state is put back."""
+    desk = await desk_of(of, name)
+    proposal = await propose(of.nodes[name].node, desk)
+    assert proposal is not None
+    await put_back(of.nodes[name].node, desk)
+    return proposal
+
+
+async def test_each_lie_of_a_proposal_has_its_objection(s3: str, tmp_path: Path) -> None:
+    async with council(s3, tmp_path) as of:
+        leader, voter = of.order[0], of.order[1]
+        await of.honest()
+        # Every validator has a copy of the first state of its own.
+        await Checkpoints(of.nodes[voter].node).enter(0)
+        true = await honest_proposal(of, leader)
+        parent, checkpoint = true.parent, true.checkpoint
+        assert parent is not None
+        first, *others = true.receipts
+        lies = {
+            Objection.PARENT: replace(true, parent=replace(parent, digest="00" * 32)),
+            Objection.RECEIPTS: replace(true, receipts=((first[0], "00" * 32), *others)),
+            Objection.ADMISSION: replace(true, accepted=true.accepted[1:]),
+            Objection.UPDATE: replace(true, update="00" * 32),
+            Objection.ROOT: replace(true, root="00" * 32),
+            Objection.CHECKPOINT: replace(
+                true, checkpoint=CheckpointName(checkpoint.window, "00" * 32)
+            ),
+        }
+        more = [
+            (Objection.RECEIPTS, replace(true, receipts=(first,))),
+            (Objection.ADMISSION, replace(true, norm_limit=true.norm_limit * 2)),
+            (Objection.ROOT, replace(true, update_bytes=true.update_bytes + 1)),
+            (Objection.PARENT, replace(true, parent=replace(parent, leader=Keys("x").hotkey))),
+        ]
+        node, state = of.nodes[voter].node, of.nodes[voter].state
+        before = state.theta.copy()
+        desk = await desk_of(of, voter)
+        for objection, lie in [*lies.items(), *more]:
+            desk.cast.clear()
+            await vote(node, desk, lie)
+            assert desk.cast == {lie.leader: False}
+            assert node.outbox.has(1, f"ballot-{lie.digest[:16]}")
+            assert of.told(voter, "ballot")[-1]["objection"] == objection.value
+            assert (state.theta == before).all()
+            assert state.position.root == of.first.root
+        assert not desk.approved
+        # After all the lies the truth is still approved, and only then is the state changed.
+        desk.cast.clear()
+        await vote(node, desk, true)
+        assert desk.approved
+        assert state.position.root.hex() == true.root
+        assert set(lies) | {Objection.LOSS, Objection.NONE} == set(Objection)
+
+
+async def test_what_cannot_be_judged_yet_gets_no_ballot(s3: str, tmp_path: Path) -> None:
+    async with council(s3, tmp_path) as of:
+        leader, voter = of.order[0], of.order[1]
+        await of.honest()
+        true = await honest_proposal(of, leader)
+        node = of.nodes[voter].node
+        desk = await desk_of(of, voter)
+        missing = desk.receipts.pop(Keys(leader).hotkey)
+        await vote(node, desk, true)
+        assert desk.cast == {}
+        assert of.told(voter, "ballot") == []
+        desk.receipts[Keys(leader).hotkey] = missing
+        await vote(node, desk, true)
+        assert desk.approved
+
+
+class Silent(S3Store):
+    """A bucket that takes everything but ballots."""
+
+    def put(self, key: str, body: bytes) -> None:
+        if "/ballot/" in key:
+            raise StoreUnavailable("the bucket does not answer")
+        super().put(key, body)
+
+
+async def test_one_approval_per_window_even_if_killed_before_it_was_sent(
+    s3: str, tmp_path: Path
+) -> None:
+    async with council(s3, tmp_path) as of:
+        first, second, voter = of.order
+        await of.honest()
+        node = of.nodes[voter].node
+        ours = await honest_proposal(of, first)
+        theirs = await honest_proposal(of, second)
+        assert ours.root == theirs.root
+        silent = Silent(s3, node.store.address.rpartition("/")[2], "key", "secret")
+        voting = asyncio.create_task(
+            vote(replace(node, store=silent), await desk_of(of, voter), ours)
+        )
+        await of.nodes[voter].told.seen("waiting")
+        voting.cancel()
+        await asyncio.gather(voting, return_exceptions=True)
+        written = node.outbox.find(1, f"ballot-{ours.digest[:16]}")
+        assert written is not None
+        assert of.keys(voter, "ballot/") == set()
+        # It comes back, and only the other leader's proposal is to be seen, whose turn has come.
+        bucket = Bucket.of(of.nodes[first].node.store.address)
+        bucket.delete(proposal_key(RUN, 1))
+        await of.reach(CLOCK.turn(1, 1))
+        async with running(of.script, voter, node.store, node.folder) as again:
+            assert await follow(again.node, 0) is None
+            this = await open_round(again.node, await assign(again.node, 1))
+            await ingest(again.node, this, await collect(again.node, this.duty))
+            desk = await desk_of(replace(of, nodes={voter: again}, rounds={voter: this}), voter)
+            bound = again.node.outbox.find(1, APPROVED)
+            assert bound == ours.digest.encode()
+            desk.bound_to = bound.decode()
+            await vote(again.node, desk, theirs)
+            assert (desk.cast, again.told.of("ballot")) == ({}, [])
+            assert again.state.position.root == of.first.root
+            agreeing = asyncio.create_task(agree(again.node, this))
+            bucket.put(proposal_key(RUN, 1), ours.seal(Keys(first).sign))
+            await asyncio.wait_for(agreeing, DEADLINE_S)
+            assert [e["leader"] for e in again.told.of("ballot")] == [Keys(first).hotkey]
+            assert again.state.position.root.hex() == ours.root
+        (key,) = of.keys(voter, "ballot/")
+        assert key == ballot_key(RUN, 1, ours.digest)
+        sent = node.store.get(node.store.address, key, max_bytes=MAX_BALLOT_BYTES, seconds=5.0)
+        assert sent == written

@@ -1,0 +1,130 @@
+"""Miners and validators that lie to the others: the honest majority goes on with one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from network_kit import Rogue, Running, running_network
+
+from boltzmann.local.plan import Plan
+
+pytestmark = pytest.mark.scenario
+
+HONEST = ("validator0", "validator1", "validator2", "miner0")
+
+
+def plan(folder: Path, *, miners: int) -> Plan:
+    return Plan(
+        miners=miners,
+        validators=3,
+        adversaries={},
+        windows=0,
+        train_blocks=3,
+        exchange_blocks=7,
+        block_time=0.8,
+        workdir=folder / "network",
+    )
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One honest miner; one too late, one that overwrites, one that shows two faces."""
+    kinds = ("late", "overwrite", "twofaced")
+    rogues = {
+        f"miner{number}": Rogue("rogue_miner.py", {"ROGUE": kind})
+        for number, kind in enumerate(kinds, 1)
+    }
+    folder = tmp_path_factory.mktemp("hostile")
+    with running_network(plan(folder, miners=4), rogues) as running:
+        running.together_after(4)
+        yield running
+
+
+def refusals(running: Running, miner: str) -> set[str]:
+    hotkey = running.network.hotkeys[miner]
+    return {
+        event["reason"]
+        for validator in running.validators
+        for event in running.events(validator, "rejected")
+        if event["hotkey"] == hotkey
+    }
+
+
+def test_all_hold_one_model_whatever_miners_show(hostile: Running) -> None:
+    history = hostile.together_after(4)
+    assert len(history) >= 3
+    assert hostile.accepted("miner0") == sorted(history)
+    assert not any(hostile.events(name, "undone") for name in hostile.names)
+
+
+def test_a_delta_after_the_deadline_is_none(hostile: Running) -> None:
+    assert hostile.events("miner1", "late")
+    assert hostile.accepted("miner1") == []
+    assert refusals(hostile, "miner1") == {"absent"}
+
+
+def test_what_is_overwritten_later_changes_nothing(hostile: Running) -> None:
+    assert hostile.events("miner2", "overwritten")
+    assert len(hostile.accepted("miner2")) >= 2
+    assert refusals(hostile, "miner2") == set()
+
+
+def test_a_miner_that_shows_two_versions_is_out(hostile: Running) -> None:
+    assert hostile.accepted("miner3") == []
+    assert hostile.events("miner3", "window"), "it did not take part"
+
+
+def test_an_update_that_worsens_the_model_is_voted_down(tmp_path: Path) -> None:
+    """Two of three miners gain trust, then send what undoes the learning."""
+    rogues = dict.fromkeys(("miner1", "miner2"), Rogue("rogue_miner.py", {"ROGUE": "poison"}))
+    with running_network(plan(tmp_path, miners=3), rogues) as running:
+        running.until(lambda: running.events("miner1", "poisoned"), "the turn")
+        turn = running.events("miner1", "poisoned")[0]["window"]
+        history = running.together_after(turn + 2)
+        assert running.accepted("miner1")
+        ballots = [e for v in running.validators for e in running.events(v, "ballot")]
+        against = [e for e in ballots if e["objection"]]
+        assert {(e["window"], e["objection"]) for e in against} == {(turn, "loss")}
+        assert all(e["loss_after"] > e["loss_before"] for e in against)
+        (vetoed,) = [e for v in running.validators for e in running.events(v, "vetoed")]
+        assert vetoed["window"] == turn
+        assert set(vetoed["objections"].values()) == {"loss"}
+        assert turn not in history
+        # The audits of that window have told who it was.
+        for miner in ("miner1", "miner2"):
+            assert max(running.accepted(miner)) < turn
+            assert "gate" in refusals(running, miner)
+
+
+def test_a_lying_leader_costs_its_windows_and_nothing_else(tmp_path: Path) -> None:
+    """First it proposes a wrong aggregate, later it withholds what it put on chain."""
+    rogues = {"validator2": Rogue("rogue_validator.py", {})}
+    with running_network(plan(tmp_path, miners=2), rogues) as running:
+
+        def lie(kind: str) -> int:
+            """The window in which it first told this one; 0 if not yet."""
+            told = [e["window"] for e in running.events("validator2", "lied") if e["lie"] == kind]
+            return min(told, default=0)
+
+        running.until(lambda: lie("aggregate") and lie("withheld"), "two lies")
+        wrong, withheld = lie("aggregate"), lie("withheld")
+        honest = ("validator0", "validator1", "miner0", "miner1")
+        history = running.together_after(max(wrong, withheld) + 1, *honest)
+        objections = {
+            (name, e["objection"])
+            for name in ("validator0", "validator1")
+            for e in running.events(name, "ballot")
+            if e["window"] == wrong
+        }
+        assert {("validator0", "update"), ("validator1", "update")} <= objections
+        assert withheld not in history
+        assert any(
+            e["window"] == withheld for name in honest for e in running.events(name, "withheld")
+        )
+        # Its own fork of one window was taken back as soon as the others went on without it.
+        running.until(
+            lambda: any(e["window"] == withheld for e in running.events("validator2", "undone")),
+            "the liar's return",
+        )
