@@ -24,10 +24,9 @@ from statistics import median
 
 import numpy as np
 
+from benchmarks.exchange_begin import LEADER, MINER
 from benchmarks.exchange_figures import Figures
 from benchmarks.exchange_node import (
-    LEADER,
-    MINER,
     PEERS,
     Case,
     DeltasWanted,

@@ -17,9 +17,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
+from benchmarks.exchange_begin import LEADER, MINER, Floats, begin, noise, take_over
 from benchmarks.exchange_figures import Figures, StageTimes
 from benchmarks.nodes import Events, open_node, reach, resident
 from benchmarks.runs import run_config
@@ -31,26 +29,17 @@ from boltzmann.node.book import Book
 from boltzmann.node.conduct import Honest
 from boltzmann.node.follow import follow
 from boltzmann.node.ingest import collect, ingest
-from boltzmann.node.manifests import Held
-from boltzmann.node.membership import first_validator, peers_at
 from boltzmann.node.miner import commit, make_delta, reveal
 from boltzmann.node.node import Node
-from boltzmann.node.objects import manifest_key
 from boltzmann.node.round import Duty, Round, assign
 from boltzmann.node.stages import Stage
 from boltzmann.node.witness import publish_receipt
 from boltzmann.node.worker import Worker
-from boltzmann.protocol.manifest import CheckpointName, Manifest, Parent, Proposal
 from boltzmann.protocol.receipts import Verdict
-from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.slices import select
 from boltzmann.train.gradients import Delta
 
-Floats = NDArray[np.float32]
-
 PEERS = 8
-LEADER, MINER = "leader", "miner"
-_FILL = 1 << 22  # coordinates filled at a time
 _SEALS = ("select", "gather", "encode", "seal", "journal")
 _PROPOSES = ("aggregate", "encode", "apply", "journal", "publish")
 _AGREES = (Stage.VOTE, Stage.MIRROR, Stage.CERTIFY, Stage.ORDER)
@@ -124,8 +113,8 @@ async def _mine(case: Case, ordered: Sequence[Ordered], pipe: Connection) -> Non
     store, folder = case.place.store(MINER), case.folder / MINER
     async with open_node(case.run, chain, store, folder, events, make_worker=Measured) as node:
         clock, layout = node.clock, node.worker.state.layout
-        await _take_over_genesis(node, chain)
-        conduct = Prepared(tuple(_random(size, seed) for seed, size in enumerate(layout.sizes)))
+        await take_over(node, chain)
+        conduct = Prepared(tuple(noise(size, seed) for seed, size in enumerate(layout.sizes)))
         figures = Figures(resident(), layout.max_slice)
         for window in range(1, case.windows + 1):
             await reach(node, chain, clock.close(window))
@@ -178,12 +167,12 @@ async def _lead(case: Case, ordered: Sequence[Ordered], pipe: Connection) -> Non
         case.run, chain, store, folder, events, trip=stages, make_worker=Measured
     ) as node:
         state = node.worker.state
-        await _begin(node, chain)
+        await begin(node, chain)
         book = Book(node.folder / "standings.json")
         book.enrol(n for n in await chain.neurons(0) if not n.permit)
         for hotkey in book.standings:
             book.judge(Verdict(hotkey, 0, "", score=1.0, gate=1.0, norm=0.1))
-        control = _random(state.layout.max_slice, seed=1)
+        control = noise(state.layout.max_slice, seed=1)
         figures = Figures(resident(), state.layout.max_slice)
         for window in range(1, case.windows + 1):
             await reach(node, chain, node.clock.open(window))
@@ -249,67 +238,7 @@ def _leader_phases(
     }
 
 
-async def _begin(node: Node, chain: ScriptedChain) -> None:
-    """The run's genesis; its checkpoint is never read, so there is none."""
-    run, state = node.run.run.id, node.worker.state
-    _reset(node)
-    proposal = Proposal(
-        run=run,
-        window=0,
-        leader=node.hotkey,
-        parent=None,
-        receipts=(),
-        accepted=(),
-        norm_limit=float("inf"),
-        update="",
-        update_bytes=0,
-        root=state.position.root.hex(),
-        checkpoint=CheckpointName(0, "0" * 64),
-    )
-    manifest = Manifest(proposal, {}, ())
-    held = Held(manifest, manifest.seal(node.keys.sign))
-    node.store.put(manifest_key(run, 0, held.name.digest), held.data)
-    node.manifests.keep(held)
-    state.confirm(held.name.digest)
-    chain.ordered.append(Ordered(node.clock.decide(0), LEADER, 0, held.name.digest))
-
-
-async def _take_over_genesis(node: Node, chain: ScriptedChain) -> None:
-    """The same state as the leader's, at its manifest."""
-    _reset(node)
-    leader = first_validator(await peers_at(node.chain, node.run.run.id, node.clock.decide(0)))
-    name = Parent(chain.ordered[0].digest, 0, leader)
-    held = await node.manifests.get(name, [chain.members[LEADER].address])
-    if isinstance(held, Rejection):
-        raise RuntimeError(f"the genesis manifest is refused: {held}")
-    if held.manifest.proposal.root != node.worker.state.position.root.hex():
-        raise RuntimeError("the miner's initial state is not the leader's")
-    node.worker.state.confirm(name.digest)
-
-
-def _reset(node: Node) -> None:
-    state = node.worker.state
-    _fill(state.theta, seed=0)
-    state.reset(state.parameters, "", 0)
-
-
 async def _follow(node: Node, window: int) -> None:
     missing = await follow(node, window)
     if missing is not None or node.worker.state.position.window != window:
         raise RuntimeError(f"window {window} was not applied: {missing}")
-
-
-def _random(size: int, seed: int) -> Floats:
-    values = np.empty(size, np.float32)
-    _fill(values, seed)
-    return values
-
-
-def _fill(values: Floats, seed: int) -> None:
-    """Numbers of a weight's or a clipped gradient's size, in place and touching every page."""
-    random = np.random.default_rng(seed)
-    for start in range(0, len(values), _FILL):
-        part = values[start : start + _FILL]
-        random.random(out=part, dtype=np.float32)
-        part -= np.float32(0.5)
-        part *= np.float32(1e-4)

@@ -124,6 +124,8 @@ async def _running(
         yield node
     finally:
         await blocks.close()
+        if not worker.state.position.head and worker.state.can_undo:
+            await worker.run(worker.state.undo)  # a candidate that was not agreed on yet
         if worker.state.position.head:
             await save_state(node, worker.state.position.window + 1)
         worker.close()

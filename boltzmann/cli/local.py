@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130
 _NUMBERS = (
     ("--miners", 3, "honest miners"),
-    ("--validators", 1, "validators"),
+    ("--validators", 3, "validators"),
     ("--windows", 30, "windows to train, 0 for until Ctrl-C"),
     ("--train-blocks", 4, "blocks of training per window"),
     ("--exchange-blocks", 7, "blocks of exchange per window"),

@@ -52,7 +52,7 @@ class Plan:
     """
 
     miners: int = 3
-    validators: int = 1
+    validators: int = 3
     adversaries: Mapping[str, int] = field(default_factory=lambda: {"random": 1})
     windows: int = 30
     train_blocks: int = 4

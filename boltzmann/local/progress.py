@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-_ABSENT = frozenset({"absent", "slow", "unreachable"})
+from boltzmann.protocol.rejection import ABSENCES
 
 
 @dataclass
@@ -26,7 +26,7 @@ class PeerLine:
     @property
     def refused(self) -> int:
         """Refusals of what was sent; absence is none."""
-        return sum(n for reason, n in self.rejected.items() if reason not in _ABSENT)
+        return sum(n for reason, n in self.rejected.items() if reason not in ABSENCES)
 
 
 @dataclass

@@ -12,6 +12,7 @@ from boltzmann.local.plan import Plan
 from boltzmann.local.progress import PeerLine, Progress
 from boltzmann.node.outbox import write_whole
 from boltzmann.ports import Chain
+from boltzmann.protocol.rejection import ABSENCES
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,7 @@ class Outcome:
     @property
     def honest_refused(self) -> list[str]:
         """Honest miners of whose work anything but an absence was refused."""
-        absences = {"absent", "slow", "unreachable"}
-        return [p.name for p in self.peers if p.role == "honest" and set(p.rejected) - absences]
+        return [p.name for p in self.peers if p.role == "honest" and set(p.rejected) - ABSENCES]
 
     @property
     def exit_code(self) -> int:

@@ -33,7 +33,7 @@ async def agree(node: Node, this: Round) -> Desk:
             await look_for_proposals(node, desk)
             await _vote_in_order(node, desk)
         mine = desk.proposals.get(node.hotkey)
-        if mine is not None:
+        if mine is not None and not desk.certified:
             await certify(node, desk, mine)
         if not desk.is_done(node.hotkey):
             await asyncio.sleep(node.poll_seconds)

@@ -13,18 +13,12 @@ from boltzmann.node.node import Node
 from boltzmann.node.round import Floats, Received, Round, reopen
 from boltzmann.protocol import aggregate
 from boltzmann.protocol.receipts import Verdict
-from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
 from boltzmann.protocol.rewards import absent, failed, passed, weights
 from boltzmann.protocol.scoring import Comparison, compare, judge
 
 # Who is audited is private to the validator, and never consensus-relevant.
 _private = random.SystemRandom()
-
-
-# Nothing was gained by these, and an honest miner may meet with each of them.
-_ABSENCES = frozenset(
-    {Reason.ABSENT, Reason.SLOW, Reason.UNREACHABLE, Reason.UNCOMMITTED, Reason.WRONG_BASE}
-)
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ def refuse(node: Node, book: Book, this: Round, hotkey: str, why: Rejection) -> 
     """Record a member whose object did not arrive or open: absence decays, a forgery fails."""
     if not book.counts(hotkey, this.window, why.reason.value):
         return
-    if why.reason in _ABSENCES:
+    if why.reason in ABSENCES:
         book[hotkey] = absent(book[hotkey], node.run.rewards)
     else:
         book[hotkey] = failed(book[hotkey], node.run.rewards, 0.0, 0.0)

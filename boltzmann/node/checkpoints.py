@@ -20,6 +20,7 @@ from boltzmann.protocol.rejection import Rejection
 from boltzmann.train.checkpoint import DESCRIPTOR, Descriptor, open_descriptor, shard_name
 
 _RETRY_SECONDS = 5.0
+_CHOSEN = "chosen"  # marks a folder that this node is to publish
 _PUBLISHED = "published"  # marks a folder whose objects are all in the bucket
 
 
@@ -77,11 +78,10 @@ class Checkpoints:
         """At the start of every window: at an epoch's, save the state and publish it."""
         node = self._node
         if window % node.run.exchange.epoch_windows == 0 and await save_state(node, window):
-            await asyncio.to_thread(_link, node)
-        if self._upload is not None and self._upload.done():
-            self._upload.result()
-            self._upload = None
-        if self._upload is None and await self._is_copyist(window):
+            folder = await asyncio.to_thread(_link, node)
+            if await self._is_copyist(window):
+                (folder / _CHOSEN).touch()
+        if self._upload is None or self._upload.done():
             self._upload = asyncio.create_task(self._publish_all(window))
 
     async def close(self) -> None:
@@ -91,20 +91,23 @@ class Checkpoints:
             await asyncio.gather(self._upload, return_exceptions=True)
 
     async def _is_copyist(self, window: int) -> bool:
-        """Whether this node is one of those who publish this epoch's checkpoint."""
+        """Whether this node is one of those who publish the checkpoint made at this window."""
         node = self._node
-        first = window - window % node.run.exchange.epoch_windows
-        # The last one that is known at every window of the epoch: its copyists stay the same.
-        council = await node.councils.at(max(0, first - 1))
+        council = await node.councils.at(max(0, window - 1))
         return node.hotkey in council.order[: node.run.exchange.checkpoint_copies]
 
     async def _publish_all(self, window: int) -> None:
+        """What is still to publish, also from before a restart, and then what is to be removed."""
         node = self._node
-        for descriptor in _written(node)[:1]:
-            if not (folder_of(node, descriptor.window) / _PUBLISHED).exists():
-                with node.stage(Stage.CHECKPOINT, window):
-                    await publish_checkpoint(node, descriptor)
-        await self._retire()
+        try:
+            for descriptor in _written(node)[:1]:
+                folder = folder_of(node, descriptor.window)
+                if (folder / _CHOSEN).exists() and not (folder / _PUBLISHED).exists():
+                    with node.stage(Stage.CHECKPOINT, window):
+                        await publish_checkpoint(node, descriptor)
+            await self._retire()
+        except (StoreError, OSError) as error:
+            node.telemetry.event("error", what="publishing a checkpoint", detail=str(error))
 
     async def _retire(self) -> None:
         """Remove what is older than the run keeps; the genesis stays: audits may begin there."""
@@ -112,18 +115,12 @@ class Checkpoints:
         old = [d for d in _written(node)[node.run.exchange.checkpoints_kept :] if d.head]
         for descriptor in old:
             run, window = node.run.run.id, descriptor.window
-            try:
-                # The descriptor first: a checkpoint that lacks shards must not be found.
-                await asyncio.to_thread(
-                    node.store.delete, descriptor_key(run, window, descriptor.digest)
-                )
-                for shard in descriptor.shards:
-                    await asyncio.to_thread(node.store.delete, shard_key(run, window, shard.sha256))
-            except StoreError as error:
-                node.telemetry.event(
-                    "error", what=f"removing the checkpoint of window {window}", detail=str(error)
-                )
-                return
+            # The descriptor first: a checkpoint that lacks shards must not be found.
+            await asyncio.to_thread(
+                node.store.delete, descriptor_key(run, window, descriptor.digest)
+            )
+            for shard in descriptor.shards:
+                await asyncio.to_thread(node.store.delete, shard_key(run, window, shard.sha256))
             await asyncio.to_thread(shutil.rmtree, folder_of(node, window), ignore_errors=True)
 
 
@@ -156,18 +153,19 @@ async def publish_checkpoint(node: Node, descriptor: Descriptor) -> None:
     )
 
 
-def _link(node: Node) -> None:
+def _link(node: Node) -> Path:
     """The state that was just saved, under the name of its window: files, not copies."""
     window = node.worker.state.position.window
     folder = folder_of(node, window)
     aside = folder.with_suffix(".new")
     if folder.exists():
-        return
+        return folder
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     for path in sorted(node.snapshot.iterdir()):
         os.link(path, aside / path.name)
     aside.rename(folder)
+    return folder
 
 
 def named(descriptor: Descriptor) -> CheckpointName:

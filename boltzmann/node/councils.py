@@ -31,18 +31,27 @@ class Council:
 
 
 class Councils:
-    """Reads each window's council once."""
+    """Reads each window's council, and who takes part at a block, once."""
 
     def __init__(self, chain: Chain, run: RunConfig) -> None:
         self._chain = chain
         self._run = run
         self._known: OrderedDict[int, Council] = OrderedDict()
+        self._peers: OrderedDict[int, list[Peer]] = OrderedDict()
+
+    async def peers(self, block: int) -> list[Peer]:
+        """Everybody of the run at a final block. Raises: ChainError."""
+        if block not in self._peers:
+            self._peers[block] = await peers_at(self._chain, self._run.run.id, block)
+            while len(self._peers) > _KEPT:
+                self._peers.popitem(last=False)
+        return self._peers[block]
 
     async def at(self, window: int) -> Council:
         """The council of a window that has closed. Raises: ChainError."""
         if window not in self._known:
             block = self._run.windows.close(window)
-            seats = validators(await peers_at(self._chain, self._run.run.id, block))
+            seats = validators(await self.peers(block))
             self._known[window] = seat(
                 self._run,
                 window,

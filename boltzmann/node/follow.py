@@ -39,8 +39,7 @@ async def join_window(node: Node, deadline: Callable[[int], int]) -> int:
             window += 1
         await node.blocks.until(node.clock.decide(window - 1))
         patient = node.blocks.latest < node.clock.open(window) + _PATIENCE_BLOCKS
-        with node.stage(Stage.FOLLOW, window - 1):
-            missing = await follow(node, window - 1, patient=patient)
+        missing = await follow(node, window - 1, patient=patient)
         if missing is None and node.blocks.latest < deadline(window):
             return window
         if missing is not None and time.monotonic() - told > _TELL_SECONDS:
@@ -66,8 +65,13 @@ async def follow(node: Node, window: int, *, patient: bool = False) -> str | Non
     if sight.withheld:
         node.telemetry.event("withheld", window=window, detail=sight.withheld)
     tip, state = sight.tip, node.worker.state
-    await _settle_candidate(node, tip)
-    return None if state.position.head == tip.name.digest else await reach(node, tip)
+    if state.position.head == tip.name.digest:
+        return None
+    with node.stage(Stage.FOLLOW, tip.name.window):
+        await _settle_candidate(node, tip)
+        if state.position.head == tip.name.digest:
+            return None
+        return await reach(node, tip)
 
 
 async def reach(node: Node, tip: Tip) -> str | None:

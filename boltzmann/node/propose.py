@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 
-from boltzmann.errors import ChainError, CorruptState
+from boltzmann.errors import ChainError, ChainUnavailable, CorruptState
 from boltzmann.node.candidate import build
 from boltzmann.node.checkpoints import newest_checkpoint
 from boltzmann.node.desk import Desk, look_for_ballots
@@ -131,7 +131,7 @@ async def certify(node: Node, desk: Desk, proposal: Proposal) -> None:
         held = _sealed(node, desk, proposal)
         key = manifest_key(proposal.run, proposal.window, held.name.digest)
         limit = node.clock.decide(proposal.window)
-        desk.certified = await publish(node, key, held.data, before=limit)
+        published = await publish(node, key, held.data, before=limit)
     node.manifests.keep(held)
     if reached is Outcome.REJECTED:
         node.telemetry.event(
@@ -140,9 +140,9 @@ async def certify(node: Node, desk: Desk, proposal: Proposal) -> None:
             leader=proposal.leader,
             objections={v: b.objection.value for v, b in ballots.items() if not b.approves},
         )
-    if desk.certified and node.blocks.latest < limit:
+    if published and node.blocks.latest < limit:
         with node.stage(Stage.ORDER, proposal.window):
-            await _order(node, held)
+            desk.certified = await _order(node, held)
 
 
 def _sealed(node: Node, desk: Desk, proposal: Proposal) -> Held:
@@ -164,8 +164,11 @@ def _sealed(node: Node, desk: Desk, proposal: Proposal) -> Held:
     return Held(opened, written)
 
 
-async def _order(node: Node, held: Held) -> None:
-    """Put the manifest's digest into this validator's record, unless it is there already."""
+async def _order(node: Node, held: Held) -> bool:
+    """Put the manifest's digest into this validator's record, unless it is there already.
+
+    Whether that is settled; a chain that did not answer may be asked again.
+    """
     window, name = held.name.window, held.name.digest
     record = Commitment(
         Role.VALIDATOR, node.run.run.id, node.store.address, manifest=(window, name)
@@ -173,9 +176,10 @@ async def _order(node: Node, held: Held) -> None:
     try:
         head = await node.chain.head()
         if (await node.chain.commitments(head.number)).get(node.hotkey) == record.encode():
-            return
+            return True
         block = await node.chain.commit(record.encode())
     except ChainError as error:
         node.telemetry.event("error", what=f"ordering window {window}", detail=str(error))
-    else:
-        node.telemetry.event("ordered", window=window, digest=name, block=block)
+        return not isinstance(error, ChainUnavailable)
+    node.telemetry.event("ordered", window=window, digest=name, block=block)
+    return True

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from boltzmann.node.councils import Council
 from boltzmann.node.manifests import Held
-from boltzmann.node.membership import Peer, first_validator, peers_at, validators
+from boltzmann.node.membership import Peer, first_validator, validators
 from boltzmann.node.node import Node
 from boltzmann.protocol.commitment import Role
 from boltzmann.protocol.council import Outcome
@@ -63,7 +63,7 @@ async def tip_at(node: Node, window: int) -> Sight:
     """The newest manifest of a window up to `window` that counts, if any."""
     withheld, newest_asked = "", window
     while window >= 0:
-        peers = await peers_at(node.chain, node.run.run.id, node.clock.decide(window))
+        peers = await node.councils.peers(node.clock.decide(window))
         newest = max((number for number, _ in _named(peers, window).values()), default=-1)
         if newest < window:  # nothing was ordered in between
             window = newest

@@ -35,6 +35,12 @@ class Reason(str, Enum):
     BAD_DOCUMENT = "bad_document"  # a signed document that is not canonical or lacks a field
 
 
+# Nothing is gained by these, and an honest sender may meet with each: they count as absence.
+ABSENCES = frozenset(
+    {Reason.ABSENT, Reason.SLOW, Reason.UNREACHABLE, Reason.UNCOMMITTED, Reason.WRONG_BASE}
+)
+
+
 @dataclass(frozen=True)
 class Rejection:
     """One refusal. `detail` is for people; decisions look at `reason` only."""

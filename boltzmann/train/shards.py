@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,6 @@ _WIDTH = 4  # bytes of one value, of either type
 # number of a piece.
 _ENTRY = 128
 _HEADER = 8 + 2 + 8  # its length, the braces, padding
-_READ = 1 << 22  # values read at a time: what is in memory twice
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,15 @@ class Filler:
     def add(self, path: Path) -> None:
         """Take over the tensors of the next shard."""
         try:
-            # Mapped, so that no second copy of the state is ever in memory.
-            with safetensors.safe_open(path, framework="numpy") as file:
-                for name in file.offset_keys():
-                    self._fill(path, name, file.get_slice(name))
+            # The library maps the file to check its header; the values are read straight into
+            # their place, since pages of a map that were touched count as this process's memory.
+            with (
+                safetensors.safe_open(path, framework="numpy") as file,
+                path.open("rb", buffering=0) as data,
+            ):
+                data.seek(8 + int.from_bytes(data.read(8), "little"))
+                for name in file.offset_keys():  # in the order of the values, which have no gaps
+                    self._fill(path, name, file.get_slice(name), data)
         except (OSError, safetensors.SafetensorError) as error:
             raise CorruptState(f"the shard {path} is no safetensors file: {error}") from error
 
@@ -85,7 +91,7 @@ class Filler:
                     f"the checkpoint's shards hold {filled} of the {len(target)} values of {name}"
                 )
 
-    def _fill(self, path: Path, name: str, stored: Any) -> None:
+    def _fill(self, path: Path, name: str, stored: Any, data: FileIO) -> None:
         shape, kind = stored.get_shape(), stored.get_dtype()
         tensor = self._place(name)
         if tensor is None:
@@ -97,9 +103,14 @@ class Filler:
                 f"the shard {path} holds {name} as {kind} {shape}, not as up to {room} values of "
                 f"{target.dtype}"
             )
-        for first in range(0, shape[0], _READ):
-            values = stored[first : min(first + _READ, shape[0])]
-            target[start + first : start + first + len(values)] = values
+        left = target[start : start + shape[0]].data.cast("B")
+        while left:
+            count = data.readinto(left)
+            if not count:
+                raise CorruptState(f"the shard {path} ends within {name}")
+            left = left[count:]
+        if sys.byteorder == "big":
+            target[start : start + shape[0]].byteswap(inplace=True)
         self._filled[tensor] += shape[0]
 
     def _place(self, name: str) -> str | None:

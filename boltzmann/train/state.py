@@ -19,7 +19,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from boltzmann.errors import StateError
+from boltzmann.errors import NoRoom, StateError
 from boltzmann.protocol.outer import OuterConfig, Powers, Step, learning_rate
 from boltzmann.protocol.root import RootHasher, genesis_root
 from boltzmann.protocol.slices import Layout, Slice
@@ -139,9 +139,9 @@ class ModelState:
                 crc32 = self._step(chosen, values, step, hasher, log)
         except OSError as error:
             self._forget(keep=0)  # what it leads back from is no longer there
-            raise StateError(
-                f"the undo log {path} cannot be written ({error}): make room there and start "
-                f"again; the saved state is untouched"
+            raise NoRoom(
+                f"the undo log {path} cannot be written ({error}): make room there; the saved "
+                f"state is untouched"
             ) from error
         self._undo.append(_Undo(before, chosen, path, crc32))
         self._forget(keep=self._history)

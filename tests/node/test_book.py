@@ -121,3 +121,91 @@ def test_a_damaged_file_is_an_error_that_names_it_and_the_mend(tmp_path: Path, t
     with pytest.raises(CorruptState, match="starts from zero") as caught:
         Book(path)
     assert str(path) in str(caught.value)
+
+
+ACCUSED = replace(PASS, refusal="gate")  # by another validator, of the window of the own pass
+
+
+@pytest.mark.parametrize("refusal", ["gate", "equivocated"])
+def test_a_doubt_removes_trust_until_an_own_verdict_of_that_window_or_later(
+    book: Book, refusal: str
+) -> None:
+    book.doubt(replace(PASS, window=9, refusal=refusal))
+    assert not book.trusts("5Alice", 0)
+    assert book.verdicts(0) == (PASS, FAIL), "a doubt is no verdict of its own"
+    book.judge(replace(PASS, window=8))  # an older delta than the one that failed
+    assert not book.trusts("5Alice", 0)
+    book.judge(replace(PASS, window=9))
+    assert book.trusts("5Alice", 9)
+
+
+def test_a_later_own_verdict_ends_a_doubt_as_well(book: Book) -> None:
+    book.doubt(replace(ACCUSED, window=9))
+    book.judge(replace(PASS, window=10))
+    assert book.trusts("5Alice", 10)
+    book.doubt(replace(ACCUSED, window=9))
+    assert book.trusts("5Alice", 10), "what was said of an older window is settled"
+    book.doubt(replace(ACCUSED, window=11))
+    book.judge(replace(ACCUSED, window=11))
+    assert not book.trusts("5Alice", 0), "the own audit failed as well"
+    book.judge(replace(PASS, window=12))
+    assert book.trusts("5Alice", 12)
+
+
+def test_another_validators_pass_is_no_doubt_and_ends_none(book: Book) -> None:
+    book.doubt(replace(PASS, window=9))
+    assert book.trusts("5Alice", 7)
+    book.doubt(replace(ACCUSED, window=9))
+    book.doubt(replace(PASS, window=10))
+    assert not book.trusts("5Alice", 0)
+
+
+def test_a_doubt_is_only_of_one_who_is_trusted_and_of_that_one_only(book: Book) -> None:
+    bob = replace(PASS, hotkey="5Bob", window=9)
+    for hotkey in ("5Bob", "5Carl"):
+        book.doubt(replace(ACCUSED, hotkey=hotkey, window=20))
+    assert book.trusts("5Alice", 7)
+    book.judge(bob)
+    assert book.trusts("5Bob", 9), "who was not trusted needed no doubt"
+    book.doubt(replace(ACCUSED, window=9))
+    assert book.trusts("5Bob", 9)
+    assert not book.trusts("5Alice", 0)
+
+
+def test_a_windows_outcome_counts_once_for_a_hotkey(book: Book) -> None:
+    assert book.counts("5Alice", 7, "audited")
+    assert not book.counts("5Alice", 7, "audited")
+    assert book.counts("5Bob", 7, "audited")
+    assert book.counts("5Alice", 8, "audited")
+    assert book.counts("5Alice", 8, "absent")
+    assert not book.counts("5Alice", 8, "absent")
+    assert not book.counts("5Bob", 7, "audited")
+
+
+def test_what_has_counted_is_remembered_across_a_restart(book: Book, tmp_path: Path) -> None:
+    assert book.counts("5Alice", 7, "audited")
+    book.save()
+    again = Book(tmp_path / "standings.json")
+    again.enrol([ALICE, BOB])
+    assert not again.counts("5Alice", 7, "audited")
+    assert again.counts("5Alice", 7, "gate")
+    assert again.counts("5Bob", 7, "audited")
+
+
+def test_who_registers_anew_or_was_gone_is_counted_anew(book: Book) -> None:
+    for enrolled in ([replace(ALICE, registered_at=300), BOB], [ALICE, BOB]):
+        assert book.counts("5Alice", 7, "audited")
+        book.enrol(enrolled)
+    assert book.counts("5Alice", 7, "audited")
+    book.enrol([BOB])
+    book.enrol([ALICE, BOB])
+    assert book.counts("5Alice", 7, "audited")
+
+
+def test_nothing_is_kept_of_who_is_gone(book: Book, tmp_path: Path) -> None:
+    assert book.counts("5Alice", 7, "audited")
+    book.save()
+    assert "5Alice" in (tmp_path / "standings.json").read_text()
+    book.enrol([BOB])
+    book.save()
+    assert "5Alice" not in (tmp_path / "standings.json").read_text()

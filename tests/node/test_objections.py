@@ -159,3 +159,45 @@ async def test_one_approval_per_window_even_if_killed_before_it_was_sent(
         assert key == ballot_key(RUN, 1, ours.digest)
         sent = node.store.get(node.store.address, key, max_bytes=MAX_BALLOT_BYTES, seconds=5.0)
         assert sent == written
+
+
+class Closed(S3Store):
+    """A bucket that takes everything but manifests."""
+
+    def put(self, key: str, body: bytes) -> None:
+        if "/manifest/" in key:
+            raise StoreUnavailable("the bucket does not answer")
+        super().put(key, body)
+
+
+async def test_a_killed_leader_offers_the_bytes_it_wrote_down(s3: str, tmp_path: Path) -> None:
+    """Between writing a window's objects down and the deciding block, anything may be killed."""
+    async with council(s3, tmp_path) as of:
+        first, *others = of.order
+        await of.honest()
+        node = of.nodes[first].node
+        closed = Closed(s3, node.store.address.rpartition("/")[2], "key", "secret")
+        leading = asyncio.create_task(agree(replace(node, store=closed), of.rounds[first]))
+        tasks = of.agreeing(others)
+        await of.nodes[first].told.seen("waiting")
+        leading.cancel()
+        await asyncio.gather(leading, return_exceptions=True)
+        names = ("proposal", "manifest", "receipt")
+        written = {name: node.outbox.find(1, name) for name in names}
+        assert None not in written.values()
+        assert of.keys(first, "manifest/") == set()
+        async with running(of.script, first, node.store, node.folder) as again:
+            assert await follow(again.node, 0) is None
+            this = await open_round(again.node, await assign(again.node, 1))
+            await ingest(again.node, this, await collect(again.node, this.duty))
+            desk = await asyncio.wait_for(agree(again.node, this), DEADLINE_S)
+            assert desk.certified
+            assert again.told.of("error") == []  # nothing else was there to conflict with
+            assert {name: node.outbox.find(1, name) for name in names} == written
+            of.nodes[first] = again
+            await of.concluded(tasks)
+            await of.follow()
+            assert not of.unchanged
+        (key,) = of.keys(first, "manifest/")
+        stored = node.store.get(node.store.address, key, max_bytes=1 << 18, seconds=5.0)
+        assert stored == written["manifest"]

@@ -22,7 +22,10 @@ DIGESTS = st.text("0123456789abcdef", min_size=64, max_size=64)
 COUNTS = st.integers(0, LARGEST)
 # The spellings and near-spellings of fields, so that what is random is often nearly right.
 WORDS = st.sampled_from(
-    ["", "5Alice", "gate", "loss", A, SIGNATURE, "0x1.0p+0", "0x1.0000000000000p+0", "inf"]
+    [
+        *("", "5Alice", "gate", "loss", A, SIGNATURE, "0x1.0p+0", "0x1.0000000000000p+0", "inf"),
+        *("0x0.0p+0", "0x1.fffffffffffffp+1023", "0x0.0000000000001p-1022"),
+    ]
 )
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.text(max_size=6) | WORDS,

@@ -5,75 +5,29 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from admission_kit import (
+    INF,
+    STAKES,
+    TRUST,
+    WINDOW,
+    admitted,
+    alike,
+    entering,
+    entry,
+    failing,
+    forged,
+    judged,
+    passing,
+    receipt,
+    second_opinion,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import HashKeys, verify_hash
+from reference import verify_hash
 from tampering import A, B, C, pledged
 
-from boltzmann.protocol.admission import Accepted, Admission, admit, equivocators
-from boltzmann.protocol.receipts import Entry, Receipt, Verdict, open_receipt
-
-WINDOW, TRUST = 20, 5
-INF = float("inf")
-STAKES = {"5W1": 1, "5W2": 1, "5W3": 1}
-
-
-def passing(hotkey: str, window: int = 19, norm: float = 1.0) -> Verdict:
-    return Verdict(hotkey, window, "", 0.9, 1.0, norm)
-
-
-def failing(hotkey: str, window: int = 19, norm: float = 1.0) -> Verdict:
-    return Verdict(hotkey, window, "gate", 0.1, 0.1, norm)
-
-
-def receipt(entries: dict[str, str], *verdicts: Verdict) -> Receipt:
-    """Entries are hotkey -> sha256, or "" for a delta that did not arrive."""
-    seen = tuple(entry(hotkey, entries[hotkey]) for hotkey in sorted(entries))
-    return Receipt("run-1", WINDOW, seen, tuple(sorted(verdicts, key=lambda v: v.hotkey)))
-
-
-def entry(hotkey: str, sha256: str) -> Entry:
-    """What a witness saw that the hotkey had signed, or did not see."""
-    if not sha256:
-        return Entry(hotkey, "", "", "absent")
-    return Entry(hotkey, sha256, pledged(hotkey, sha256, "run-1", WINDOW))
-
-
-def forged(hotkey: str, sha256: str, signer: str = "5Evil") -> Entry:
-    """What a witness made up: the hotkey never signed it."""
-    return Entry(hotkey, sha256, pledged(signer, sha256, "run-1", WINDOW))
-
-
-def admitted(
-    receipts: dict[str, Receipt],
-    stakes: dict[str, int] = STAKES,
-    trust: int = TRUST,
-    leader: str = "5Leader",  # who is no witness, unless a test says so
-) -> Admission:
-    return admit(receipts, stakes, leader, trust, verify_hash)
-
-
-def entering(
-    receipts: dict[str, Receipt],
-    stakes: dict[str, int] = STAKES,
-    trust: int = TRUST,
-    leader: str = "5Leader",
-) -> dict[str, str]:
-    """hotkey -> sha256 of what enters."""
-    accepted = admitted(receipts, stakes, trust, leader).accepted
-    return {entry.hotkey: entry.sha256 for entry in accepted}
-
-
-def alike(*verdicts: Verdict, entries: dict[str, str] | None = None) -> dict[str, Receipt]:
-    """Three witnesses who say the same."""
-    return dict.fromkeys(STAKES, receipt(entries or {"5Alice": A}, *verdicts))
-
-
-def judged(*verdicts: tuple[str, Verdict], stakes: dict[str, int] = STAKES) -> bool:
-    """Whether 5Alice, whose delta all saw, enters on these verdicts of these witnesses."""
-    by = {w: [v for witness, v in verdicts if witness == w] for w in stakes}
-    receipts = {w: receipt({"5Alice": A}, *found) for w, found in by.items()}
-    return "5Alice" in entering(receipts, stakes)
+from boltzmann.protocol.admission import Accepted, Admission, equivocators
+from boltzmann.protocol.receipts import Entry, Receipt, Verdict
 
 
 def test_what_all_saw_and_passed_enters_in_hotkey_order() -> None:
@@ -141,7 +95,7 @@ def test_two_signatures_of_one_digest_are_no_equivocation() -> None:
 
 
 def test_a_leader_that_witnesses_enters_only_what_it_received_itself() -> None:
-    verdicts = [passing("5Alice"), passing("5Bob")]
+    verdicts = [passing("5Alice", 19, 1.0), passing("5Bob", 19, 3.0)]
     full = receipt({"5Alice": A, "5Bob": B}, *verdicts)
     receipts = {"5W1": full, "5W2": receipt({"5Alice": A, "5Bob": ""}, *verdicts), "5W3": full}
     both = {"5Alice": A, "5Bob": B}
@@ -151,14 +105,30 @@ def test_a_leader_that_witnesses_enters_only_what_it_received_itself() -> None:
     without = {"5W1": full, "5W2": full}
     assert entering(without, leader="5W3") == {}, "a witness without a receipt holds nothing"
     assert entering(without, leader="5Leader") == both
-    limits = {admitted(receipts, leader=leader).norm_limit for leader in (*STAKES, "5Leader")}
-    assert limits == {1.0}
+    limits = [admitted(receipts, leader=leader).norm_limit for leader in (*STAKES, "5Leader")]
+    assert limits == [2.0, 1.0, 2.0, 2.0], "the limit is of those who enter"
 
 
-def test_a_leader_without_stake_that_received_all_can_propose_all() -> None:
+def test_a_leader_without_stake_proposes_what_its_own_receipt_holds() -> None:
     """When all that have stake are exhausted, it is the one that is left to lead."""
-    receipts = {**alike(passing("5Alice")), "5Poor": receipt({"5Alice": A})}
-    assert entering(receipts, {**STAKES, "5Poor": 0}, leader="5Poor") == {"5Alice": A}
+    entries, stakes = {"5Alice": A, "5Bob": B}, {**STAKES, "5Poor": 0}
+    seen = alike(passing("5Alice"), passing("5Bob"), entries=entries)
+    for own in ({}, {"5Alice": A}, {"5Bob": B}, entries):
+        held = {**seen, "5Poor": receipt(own)}
+        assert entering(held, stakes, leader="5Poor") == own
+        assert entering(held, stakes) == entries, "only of a leader is it asked"
+    for missed in ("", C):
+        held = {**seen, "5Poor": receipt({"5Alice": A, "5Bob": missed})}
+        assert entering(held, stakes, leader="5Poor") == {"5Alice": A}
+    assert entering(seen, stakes, leader="5Poor") == {}, "without a receipt it holds nothing"
+
+
+def test_a_leader_without_stake_says_nothing_of_others() -> None:
+    seen, stakes = alike(passing("5Alice", 19, 2.0)), {**STAKES, "5Poor": 0}
+    for verdict in (failing("5Alice", 20), passing("5Alice", 20, 9.0), passing("5Bob", 20, 9.0)):
+        poor = {"5Poor": receipt({"5Alice": A, "5Bob": B}, verdict)}
+        expected = Admission((Accepted("5Alice", A),), 2.0)
+        assert admitted({**seen, **poor}, stakes, leader="5Poor") == expected
 
 
 def test_the_same_bytes_of_two_senders_are_two_deltas() -> None:
@@ -174,7 +144,7 @@ def test_the_same_bytes_of_two_senders_are_two_deltas() -> None:
     assert entering(divided) == {}
 
 
-@pytest.mark.parametrize("unit", [1, 2**53, 2**63])
+@pytest.mark.parametrize("unit", [1, 2**53, 2**53 + 1, 2**63])
 def test_exactly_half_of_the_stake_is_not_enough(unit: int) -> None:
     saw, blind = receipt({"5Alice": A}, passing("5Alice")), receipt({"5Alice": ""})
     receipts = {"5W1": saw, "5W2": blind}
@@ -197,12 +167,13 @@ def test_a_receipt_of_no_witness_changes_nothing() -> None:
         "5W2": receipt({"5Alice": A}, passing("5Bob", 18, 4.0)),
     }
     expected = admitted(honest, STAKES, TRUST)
-    assert expected == Admission((Accepted("5Alice", A),), 3.0)
-    strange = receipt(
-        {"5Alice": B, "5Bob": B}, failing("5Alice", 20), passing("5Bob"), passing("5X", 20, 99.0)
-    )
-    assert admitted({**honest, "5Stranger": strange}, STAKES, TRUST) == expected
-    assert admitted({**honest, "5Poor": strange}, {**STAKES, "5Poor": 0}, TRUST) == expected
+    assert expected == Admission((Accepted("5Alice", A),), 2.0)
+    for verdict in (failing("5Alice", 20), passing("5Alice", 20, 99.0)):
+        entries = {"5Alice": B, "5Bob": B, "5X": C}
+        strange = receipt(entries, verdict, passing("5Bob", 20, 99.0), passing("5X", 20, 99.0))
+        for name in ("5Stranger", "5Z"):  # a tie of stake would go to the larger name
+            assert admitted({**honest, name: strange}, STAKES, TRUST) == expected
+            assert admitted({**honest, name: strange}, {**STAKES, name: 0}, TRUST) == expected
 
 
 def test_a_hotkey_without_a_verdict_does_not_enter() -> None:
@@ -222,13 +193,15 @@ def test_a_verdict_too_old_does_not_count_against_either() -> None:
     assert not judged(("5W1", passing("5Alice", WINDOW - TRUST - 1)), ("5W2", failing("5Alice")))
 
 
-def test_the_newest_verdict_decides() -> None:
-    heavy = {"5W1": 3, "5W2": 2}
-    for stakes in (heavy, {"5W1": 2, "5W2": 3}):
-        passed, failed = ("5W1", passing("5Alice", 17)), ("5W2", failing("5Alice", 18))
-        assert not judged(passed, failed, stakes=stakes)
-        failed, passed = ("5W1", failing("5Alice", 17)), ("5W2", passing("5Alice", 18))
-        assert judged(failed, passed, stakes=stakes)
+@pytest.mark.parametrize("passed_at", range(WINDOW - TRUST, WINDOW + 1))
+@pytest.mark.parametrize("failed_at", range(WINDOW - TRUST, WINDOW + 1))
+def test_within_the_trusted_windows_stake_decides_and_not_who_looked_last(
+    passed_at: int, failed_at: int
+) -> None:
+    votes = [("5W1", passing("5Alice", passed_at)), ("5W2", failing("5Alice", failed_at))]
+    assert judged(*votes, stakes={"5W1": 3, "5W2": 2})
+    assert not judged(*votes, stakes={"5W1": 2, "5W2": 3})
+    assert not judged(*votes, stakes={"5W1": 2, "5W2": 2}), "a tie is no pass"
 
 
 def test_contradicting_verdicts_are_weighed_by_stake() -> None:
@@ -237,80 +210,81 @@ def test_contradicting_verdicts_are_weighed_by_stake() -> None:
     assert not judged(*votes, stakes={"5W1": 2, "5W2": 3})
     assert not judged(*votes, stakes={"5W1": 2, "5W2": 2}), "a tie is no pass"
     assert judged(*votes, ("5W3", passing("5Alice", 19)))
-    # What the third said earlier does not weigh on the newest audits.
-    assert not judged(*votes, ("5W3", passing("5Alice", 18)))
+    assert judged(*votes, ("5W3", passing("5Alice", WINDOW - TRUST)))
+    assert not judged(*votes, ("5W3", passing("5Alice", WINDOW - TRUST - 1)))
+    assert not judged(*votes, ("5W3", failing("5Alice", 18)))
+    assert not judged(*votes), "who has not audited it says nothing"
 
 
-def test_the_norm_limit_is_the_median_of_the_passing_norms() -> None:
+@pytest.mark.parametrize("unit", [1, 2**53, 2**53 + 1, 2**63])
+def test_verdicts_are_weighed_to_the_last_rao(unit: int) -> None:
+    votes = [("5W1", passing("5Alice")), ("5W2", failing("5Alice")), ("5W3", failing("5Alice"))]
+    assert judged(*votes, stakes={"5W1": 2 * unit + 1, "5W2": unit, "5W3": unit})
+    assert not judged(*votes, stakes={"5W1": 2 * unit, "5W2": unit, "5W3": unit})
+    assert not judged(*votes, stakes={"5W1": 2 * unit, "5W2": unit + 1, "5W3": unit})
+
+
+def test_a_turncoat_is_out_once_more_stake_has_failed_it_than_passed() -> None:
+    """Who worked for all until 16 and then cheats loses one witness after the other."""
+    stakes = {"5W1": 4, "5W2": 3, "5W3": 2}
+    then = {witness: passing("5Alice", 16) for witness in stakes}
+    for turned, stays in (
+        *(((), True), (("5W1",), True), (("5W2",), True), (("5W3",), True)),
+        *((("5W2", "5W3"), False), (("5W1", "5W3"), False), (("5W1", "5W2"), False)),
+        (("5W1", "5W2", "5W3"), False),
+    ):
+        votes = {**then, **{witness: failing("5Alice", 19) for witness in turned}}
+        assert judged(*votes.items(), stakes=stakes) is stays
+
+
+def test_a_turncoat_is_out_when_the_passes_are_too_old_to_count() -> None:
+    old, turned = passing("5Alice", WINDOW - TRUST - 1), failing("5Alice", 19)
+    assert not judged(("5W1", old), ("5W2", old), ("5W3", turned))
+    assert not judged(("5W1", old), ("5W2", old), ("5W3", old))
+
+
+def test_the_norm_limit_is_the_median_of_the_norms_of_those_who_enter() -> None:
     verdicts = [
         *(passing("5Alice", 19, 1.0), passing("5Bob", 19, 8.0), passing("5Carol", 19, 2.0)),
         *(failing("5Dave", 19, 1000.0), passing("5Old", WINDOW - TRUST - 1, 1000.0)),
+        passing("5Eve", 19, 4.0),
     ]
-    assert admitted(alike(*verdicts), STAKES, TRUST).norm_limit == 2.0
-    assert admitted(alike(*verdicts, passing("5Eve", 19, 4.0)), STAKES, TRUST).norm_limit == 3.0
+    entries = dict.fromkeys(("5Alice", "5Bob", "5Carol", "5Dave", "5Old"), A)
+    assert admitted(alike(*verdicts, entries=entries), STAKES, TRUST).norm_limit == 2.0
+    with_eve = {**entries, "5Eve": B}
+    assert admitted(alike(*verdicts, entries=with_eve), STAKES, TRUST).norm_limit == 3.0
 
 
-def test_of_several_who_audited_one_hotkey_the_heaviest_names_its_norm() -> None:
+def test_a_pass_of_one_who_does_not_enter_does_not_move_the_limit() -> None:
+    """Because nothing came, too few received it, or it has committed twice."""
+    verdicts = [passing("5Alice", 19, 1.0), passing("5Bob", 19, 3.0), passing("5Mallory", 19, 9.0)]
+    both = {"5Alice": A, "5Bob": B}
+    all_saw = receipt({**both, "5Mallory": C}, *verdicts)
+    none_saw = receipt({**both, "5Mallory": ""}, *verdicts)
+    other = receipt({**both, "5Mallory": A}, *verdicts)
+    accepted = (Accepted("5Alice", A), Accepted("5Bob", B))
+    for views in (
+        (none_saw, none_saw, none_saw),
+        (all_saw, none_saw, none_saw),
+        (all_saw, all_saw, other),
+    ):
+        receipts = dict(zip(STAKES, views, strict=True))
+        assert admitted(receipts) == Admission(accepted, 2.0)
+    assert admitted(dict.fromkeys(STAKES, all_saw)).norm_limit == 3.0
+    outvoted = dict.fromkeys(STAKES, receipt({**both, "5Mallory": C}, *verdicts[:2]))
+    lone = replace(outvoted["5W1"], verdicts=(*verdicts[:2], failing("5Mallory", 19, 9.0)))
+    assert admitted({**outvoted, "5W1": lone}) == Admission(accepted, 2.0)
+
+
+def test_of_several_who_audited_one_hotkey_the_heaviest_that_passed_it_names_its_norm() -> None:
     receipts = {
-        "5W1": receipt({}, passing("5Alice", 19, 1.0)),
-        "5W2": receipt({}, passing("5Alice", 19, 2.0)),
-        "5W3": receipt({}, failing("5Alice", 19, 9.0)),
+        "5W1": receipt({"5Alice": A}, passing("5Alice", 17, 1.0)),
+        "5W2": receipt({"5Alice": A}, passing("5Alice", 19, 2.0)),
+        "5W3": receipt({"5Alice": A}, failing("5Alice", 19, 9.0)),
     }
     assert admitted(receipts, {"5W1": 3, "5W2": 2, "5W3": 4}, TRUST).norm_limit == 1.0
     assert admitted(receipts, {"5W1": 2, "5W2": 3, "5W3": 4}, TRUST).norm_limit == 2.0
     assert admitted(receipts, {"5W1": 3, "5W2": 3, "5W3": 4}, TRUST).norm_limit == 2.0
-
-
-@given(
-    entries=st.dictionaries(st.sampled_from(["5A", "5B", "5C", "5X"]), st.sampled_from([A, B, ""]))
-)
-def test_entries_do_not_move_the_norm_limit(entries: dict[str, str]) -> None:
-    verdicts = [passing("5A", 19, 1.0), passing("5B", 19, 2.0), passing("5C", 19, 4.0)]
-    assert admitted(alike(*verdicts, entries=entries), STAKES, TRUST).norm_limit == 2.0
-
-
-def reference(
-    receipts: dict[str, Receipt], stakes: dict[str, int], trust: int, leader: str
-) -> Admission:
-    """The rule once more: hotkey by hotkey, window by window, from the newest back."""
-    weights = {w: stakes[w] for w in receipts if stakes.get(w)}
-    rows = [(w, row) for w in weights for row in receipts[w].entries if row.sha256]
-    accepted: list[Accepted] = []
-    norms: list[float] = []
-    for hotkey in ("5A", "5B", "5C", "5D"):
-        balance, norm = newest(hotkey, receipts, weights, trust)
-        if balance <= 0:
-            continue
-        norms.append(norm)
-        mine = [(w, row) for w, row in rows if row.hotkey == hotkey]
-        if len({row.sha256 for _, row in mine if row == entry(hotkey, row.sha256)}) > 1:
-            continue
-        for sha256 in (A, B):
-            saw = {w for w, row in mine if row.sha256 == sha256}
-            weight = sum(weights[w] for w in saw)
-            if weight > sum(stakes.values()) - weight and (leader not in stakes or leader in saw):
-                accepted.append(Accepted(hotkey, sha256))
-    norms.sort()
-    middle = norms[(len(norms) - 1) // 2 : len(norms) // 2 + 1] or [INF]
-    return Admission(tuple(accepted), sum(middle) / len(middle))
-
-
-def newest(
-    hotkey: str, receipts: dict[str, Receipt], weights: dict[str, int], trust: int
-) -> tuple[int, float]:
-    """By how much stake the newest audits passed, and the heaviest passing witness's norm."""
-    for window in range(WINDOW, WINDOW - trust - 1, -1):
-        votes = [
-            (weights[w], w, verdict)
-            for w in weights
-            for verdict in receipts[w].verdicts
-            if (verdict.hotkey, verdict.window) == (hotkey, window)
-        ]
-        if votes:
-            passed = sorted((weight, w, v.norm) for weight, w, v in votes if not v.refusal)
-            failed = sum(weight for weight, _, v in votes if v.refusal)
-            return sum(p[0] for p in passed) - failed, passed[-1][2] if passed else INF
-    return 0, INF
 
 
 HOTKEYS = st.sampled_from(["5A", "5B", "5C", "5D"])
@@ -345,9 +319,7 @@ LEADERS = WITNESSES | st.just("5Leader")
 def test_a_second_implementation_agrees(
     receipts: dict[str, Receipt], stakes: dict[str, int], trust: int, leader: str
 ) -> None:
-    if stakes.get(leader) == 0:  # has a test of its own
-        return
-    expected = reference(receipts, stakes, trust, leader)
+    expected = second_opinion(receipts, stakes, trust, leader)
     assert admitted(receipts, stakes, trust, leader) == expected
 
 
@@ -365,47 +337,3 @@ def test_what_enters_is_sorted_and_once_per_hotkey(
 ) -> None:
     hotkeys = [entry.hotkey for entry in admitted(receipts, stakes, TRUST).accepted]
     assert hotkeys == sorted(set(hotkeys))
-
-
-# What one witness with a sliver of the stake must not be able to do to all the others.
-
-SLIVER = {"5W1": 10**9, "5W2": 10**9, "5W3": 10**9, "5Evil": 1}
-HONEST = alike(
-    passing("5Alice", 19, 1.0), passing("5Bob", 19, 1.5), entries={"5Alice": A, "5Bob": B}
-)
-
-
-@pytest.mark.parametrize("norm", [5e-324, 1e308])
-def test_a_sliver_of_stake_cannot_move_the_norm_limit_with_invented_hotkeys(norm: float) -> None:
-    """One rao must not scale everyone's delta to nothing, nor lift the clip."""
-    invented = receipt({}, *(passing(f"5X{number:04d}", 20, norm) for number in range(1000)))
-    limit = admitted({**HONEST, "5Evil": invented}, SLIVER, TRUST).norm_limit
-    assert 1.0 <= limit <= 1.5
-
-
-def test_a_sliver_of_stake_cannot_shut_out_what_all_others_passed() -> None:
-    """It says of everyone: failed, in a window that the others have not audited yet."""
-    slander = receipt({}, failing("5Alice", 20), failing("5Bob", 20))
-    assert entering({**HONEST, "5Evil": slander}, SLIVER) == {"5Alice": A, "5Bob": B}
-
-
-def test_a_sliver_of_stake_cannot_let_in_what_all_others_failed() -> None:
-    accused = alike(failing("5Mallory", 19), entries={"5Mallory": C})
-    pardon = receipt({"5Mallory": C}, passing("5Mallory", 20))
-    assert entering({**accused, "5Evil": pardon}, SLIVER) == {}
-
-
-@pytest.mark.parametrize("norm", [0.0, -0.0, 5e-324, 1e308])
-def test_whatever_receipts_open_the_limit_is_one_that_a_proposal_can_carry(norm: float) -> None:
-    """`open_manifest` refuses a limit of 0: no window could be closed while the verdict lasts.
-
-    Infinity would lift the clip though there are audits.
-    """
-    keys = HashKeys("5W1")
-    verdicts = (passing("5Alice", 19, norm), passing("5Bob", 19, norm))
-    sealed = Receipt("run-1", WINDOW, (), verdicts).seal("5W1", keys.sign)
-    opened = open_receipt(sealed, "run-1", WINDOW, "5W1", verify_hash)
-    if isinstance(opened, Receipt):
-        assert 0.0 < admitted({"5W1": opened}, {"5W1": 1}, TRUST).norm_limit < INF
-    else:
-        assert norm == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import nextafter
 from typing import Any
 
 import pytest
@@ -89,14 +90,16 @@ ENTRIES = st.dictionaries(NAMES, SEEN, max_size=4).map(
     lambda found: tuple(Entry(hotkey, *found[hotkey]) for hotkey in sorted(found))
 )
 REALS = st.floats(allow_nan=False)
-NORMS = st.floats(min_value=0, allow_nan=False, allow_infinity=False)
+SMALLEST, LARGEST_NORM = 1e-30, 1e30
+NORMS = st.floats(0.0, LARGEST_NORM)
+PASSING_NORMS = st.floats(SMALLEST, LARGEST_NORM)
 
 
 @st.composite
 def receipts(draw: st.DrawFn) -> Receipt:
     window = draw(COUNTS)
     windows = st.integers(0, window)
-    passed = st.tuples(windows, NOTHING, REALS, REALS, NORMS.filter(bool))
+    passed = st.tuples(windows, NOTHING, REALS, REALS, PASSING_NORMS)
     found = passed | st.tuples(windows, REFUSALS, REALS, REALS, NORMS)
     verdicts = draw(st.dictionaries(NAMES, found, max_size=4))
     rows = tuple(Verdict(hotkey, *verdicts[hotkey]) for hotkey in sorted(verdicts))
@@ -119,8 +122,9 @@ def test_a_pass_is_a_verdict_without_refusal() -> None:
 def test_a_receipt_of_a_whole_subnet_fits_into_a_document() -> None:
     """256 hotkeys, each with the longest row an honest witness can have."""
     hotkeys = sorted(f"5{number:047d}" for number in range(256))
-    number = -float.fromhex("0x1.fffffffffffffp+1023")
-    verdicts = tuple(Verdict(h, LARGEST, "wrong_window", number, number, -number) for h in hotkeys)
+    number, norm = -float.fromhex("0x1.fffffffffffffp+1023"), 5e-324
+    assert len(norm.hex()) == len((-number).hex())
+    verdicts = tuple(Verdict(h, LARGEST, "wrong_window", number, number, norm) for h in hotkeys)
     receipt = Receipt("r" * 32, LARGEST, tuple(Entry(h, A, SIGNATURE) for h in hotkeys), verdicts)
     sealed = receipt.seal("5Witness", KEYS.sign)
     assert open_receipt(sealed, "r" * 32, LARGEST, "5Witness", verify_hash) == receipt
@@ -178,7 +182,14 @@ def test_a_changed_field_breaks_the_signature(path: tuple[int | str, ...], new: 
 
 NO_ROWS: list[Any] = [None, "", {}, 3, True, [[]], [["5Alice"]], [None], ["5Alice"], [{}], DEEP]
 NO_REASON: list[Any] = ["late", "GATE", "gate ", None, True, 0, {"gate": 1}, [], ["gate"], DEEP]
-NO_NORM: list[Any] = [*NO_NUMBER, "inf", "-inf", "-0x1.8000000000000p+0"]
+NO_NORM: list[Any] = [
+    *(*NO_NUMBER, "inf", "-inf", "-0x1.8000000000000p+0", (-5e-324).hex()),
+    *(nextafter(LARGEST_NORM, 1e31).hex(), (1e308).hex()),
+]
+NO_PASSING_NORM: list[Any] = [
+    *(*NO_NORM, "0x0.0p+0", "-0x0.0p+0", (5e-324).hex(), nextafter(SMALLEST, 0.0).hex()),
+    (-SMALLEST).hex(),
+]
 MALFORMED: dict[tuple[int | str, ...], list[Any]] = {
     ("run",): NO_NAME,
     ("window",): NO_COUNT,
@@ -196,7 +207,8 @@ MALFORMED: dict[tuple[int | str, ...], list[Any]] = {
     ("verdicts", 0, 2): NO_REASON,
     ("verdicts", 0, 3): NO_NUMBER,
     ("verdicts", 0, 4): NO_NUMBER,
-    ("verdicts", 0, 5): NO_NORM,
+    ("verdicts", 0, 5): NO_PASSING_NORM,
+    ("verdicts", 1, 5): NO_NORM,
 }
 
 
@@ -209,6 +221,22 @@ def test_a_malformed_field_is_refused_though_it_is_signed(
     path: tuple[int | str, ...], value: Any
 ) -> None:
     assert refusal(opened(changed(BODY, path, value))) is Reason.BAD_DOCUMENT
+
+
+@pytest.mark.parametrize("norm", [SMALLEST, nextafter(SMALLEST, 1.0), 1.0, LARGEST_NORM])
+def test_a_norm_within_the_bounds_opens_with_a_pass_and_with_a_failure(norm: float) -> None:
+    for row in (0, 1):
+        result = opened(changed(BODY, ("verdicts", row, 5), norm.hex()))
+        assert isinstance(result, Receipt)
+        assert result.verdicts[row].norm == norm
+
+
+@pytest.mark.parametrize("norm", [0.0, -0.0, 5e-324, nextafter(SMALLEST, 0.0)])
+def test_a_norm_of_nothing_is_that_of_a_failure_only(norm: float) -> None:
+    result = opened(changed(BODY, ("verdicts", 1, 5), norm.hex()))
+    assert isinstance(result, Receipt)
+    assert result.verdicts[1].norm == norm
+    assert refusal(opened(changed(BODY, ("verdicts", 0, 5), norm.hex()))) is Reason.BAD_DOCUMENT
 
 
 @pytest.mark.parametrize("name", ["entries", "verdicts"])
@@ -281,9 +309,10 @@ def test_size_is_bounded_on_both_sides() -> None:
 
 
 def test_what_an_honest_witness_cannot_spell_is_refused_by_readers() -> None:
-    """A norm that is not finite must be made a refusal before it is sealed."""
-    for norm in (float("nan"), float("inf"), -1.0):
-        receipt = Receipt("run-1", 7, (), (Verdict("5Alice", 6, "norm", 0.0, 0.0, norm),))
+    """A norm that is out of range must be made another, and a refusal, before it is sealed."""
+    wrong = [float("nan"), float("inf"), -1.0, 1e31]
+    for norm, why in [*((norm, "norm") for norm in wrong), *((norm, "") for norm in (0.0, *wrong))]:
+        receipt = Receipt("run-1", 7, (), (Verdict("5Alice", 6, why, 0.0, 0.0, norm),))
         sealed = receipt.seal("5Witness", KEYS.sign)
         result = open_receipt(sealed, "run-1", 7, "5Witness", verify_hash)
         assert refusal(result) is Reason.BAD_DOCUMENT

@@ -223,7 +223,7 @@ def test_neither_writing_nor_loading_needs_a_second_copy_in_memory(tmp_path: Pat
         tracemalloc.stop()
     assert picture(other) == picture(state)
     assert writing < 1 << 20
-    assert 1 << 22 <= loading < shard_bytes  # a tensor at a time; less would not be measured
+    assert loading < 2 << 20  # one block of bytes to hash at a time
 
 
 def test_without_a_checkpoint_nothing_is_loaded(tmp_path: Path) -> None:

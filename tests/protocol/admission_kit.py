@@ -1,0 +1,111 @@
+"""Receipts in short for admission's tests, and its rule written down a second time."""
+
+from __future__ import annotations
+
+from reference import verify_hash
+from tampering import A, B, pledged
+
+from boltzmann.protocol.admission import Accepted, Admission, admit
+from boltzmann.protocol.receipts import Entry, Receipt, Verdict
+
+WINDOW, TRUST = 20, 5
+INF = float("inf")
+STAKES = {"5W1": 1, "5W2": 1, "5W3": 1}
+
+
+def passing(hotkey: str, window: int = 19, norm: float = 1.0) -> Verdict:
+    return Verdict(hotkey, window, "", 0.9, 1.0, norm)
+
+
+def failing(hotkey: str, window: int = 19, norm: float = 1.0) -> Verdict:
+    return Verdict(hotkey, window, "gate", 0.1, 0.1, norm)
+
+
+def receipt(entries: dict[str, str], *verdicts: Verdict) -> Receipt:
+    """Entries are hotkey -> sha256, or "" for a delta that did not arrive."""
+    seen = tuple(entry(hotkey, entries[hotkey]) for hotkey in sorted(entries))
+    return Receipt("run-1", WINDOW, seen, tuple(sorted(verdicts, key=lambda v: v.hotkey)))
+
+
+def entry(hotkey: str, sha256: str) -> Entry:
+    """What a witness saw that the hotkey had signed, or did not see."""
+    if not sha256:
+        return Entry(hotkey, "", "", "absent")
+    return Entry(hotkey, sha256, pledged(hotkey, sha256, "run-1", WINDOW))
+
+
+def forged(hotkey: str, sha256: str, signer: str = "5Evil") -> Entry:
+    """What a witness made up: the hotkey never signed it."""
+    return Entry(hotkey, sha256, pledged(signer, sha256, "run-1", WINDOW))
+
+
+def admitted(
+    receipts: dict[str, Receipt],
+    stakes: dict[str, int] = STAKES,
+    trust: int = TRUST,
+    leader: str = "5Leader",  # who is no witness, unless a test says so
+) -> Admission:
+    return admit(receipts, stakes, leader, trust, verify_hash)
+
+
+def entering(
+    receipts: dict[str, Receipt],
+    stakes: dict[str, int] = STAKES,
+    trust: int = TRUST,
+    leader: str = "5Leader",
+) -> dict[str, str]:
+    """hotkey -> sha256 of what enters."""
+    accepted = admitted(receipts, stakes, trust, leader).accepted
+    return {entry.hotkey: entry.sha256 for entry in accepted}
+
+
+def alike(*verdicts: Verdict, entries: dict[str, str] | None = None) -> dict[str, Receipt]:
+    """Three witnesses who say the same."""
+    return dict.fromkeys(STAKES, receipt(entries or {"5Alice": A}, *verdicts))
+
+
+def judged(*verdicts: tuple[str, Verdict], stakes: dict[str, int] = STAKES) -> bool:
+    """Whether 5Alice, whose delta all saw, enters on these verdicts of these witnesses."""
+    by = {w: [v for witness, v in verdicts if witness == w] for w in stakes}
+    receipts = {w: receipt({"5Alice": A}, *found) for w, found in by.items()}
+    return "5Alice" in entering(receipts, stakes)
+
+
+def second_opinion(
+    receipts: dict[str, Receipt], stakes: dict[str, int], trust: int, leader: str
+) -> Admission:
+    """The rule once more, hotkey by hotkey, for those that the tests draw."""
+    weights = {w: stakes[w] for w in receipts if stakes.get(w)}
+    rows = [(w, row) for w in weights for row in receipts[w].entries if row.sha256]
+    # Without a receipt the leader holds nothing, and one without stake can show what it holds.
+    own = receipts[leader].entries if leader in receipts else ()
+    accepted: list[Accepted] = []
+    norms: list[float] = []
+    for hotkey in ("5A", "5B", "5C", "5D"):
+        balance, norm = _spoken(hotkey, receipts, weights, trust)
+        mine = [(w, row) for w, row in rows if row.hotkey == hotkey]
+        honest = len({row.sha256 for _, row in mine if row == entry(hotkey, row.sha256)}) < 2
+        for sha256 in (A, B):
+            weight = sum(weights[w] for w, row in mine if row.sha256 == sha256)
+            held = any((row.hotkey, row.sha256) == (hotkey, sha256) for row in own)
+            seen = weight > sum(stakes.values()) - weight and (leader not in stakes or held)
+            if seen and honest and balance > 0:
+                accepted.append(Accepted(hotkey, sha256))
+                norms.append(norm)
+    norms.sort()
+    middle = norms[(len(norms) - 1) // 2 : len(norms) // 2 + 1] or [INF]
+    return Admission(tuple(accepted), sum(middle) / len(middle))
+
+
+def _spoken(
+    hotkey: str, receipts: dict[str, Receipt], weights: dict[str, int], trust: int
+) -> tuple[int, float]:
+    """By how much stake a hotkey's last audits passed, and the heaviest passing witness's norm."""
+    balance, heaviest = 0, (0, "", INF)
+    for witness, weight in weights.items():
+        for window in range(WINDOW - trust, WINDOW + 1):
+            for v in receipts[witness].verdicts:
+                if (v.hotkey, v.window) == (hotkey, window):
+                    balance += -weight if v.refusal else weight
+                    heaviest = max(heaviest, (0 if v.refusal else weight, witness, v.norm))
+    return balance, heaviest[2]
