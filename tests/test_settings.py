@@ -60,10 +60,13 @@ def test_every_option_may_be_a_flag_or_a_variable(env_file: Path) -> None:
     for item in FLAGS:
         flag, variable = item.metadata["flag"], item.metadata["env"]
         special = {"netuid": "7", "wandb_mode": "offline", "network": "embedded:x"}
+        special["crash_at"] = "before:seal:3"
         value = {**special, "adversary": "half"}.get(item.name, "text")
         by_variable = {**ENVIRONMENT, "SUBTENSOR_NETWORK": "embedded:y", variable: value}
         by_flag = {**ENVIRONMENT, "SUBTENSOR_NETWORK": "embedded:y"}
         arguments = [flag, value]
+        if item.name == "sync_state":  # it is always on: see below
+            continue
         if item.name == "use_wandb":
             by_variable[variable] = "1"
             arguments = [flag]
@@ -74,6 +77,29 @@ def test_every_option_may_be_a_flag_or_a_variable(env_file: Path) -> None:
         )
         default = read(env_file, environment={**ENVIRONMENT, "SUBTENSOR_NETWORK": "embedded:y"})
         assert getattr(found, item.name) != getattr(default, item.name), item.name
+
+
+def test_a_node_always_catches_up(env_file: Path) -> None:
+    """The first version had a flag for it."""
+    assert read(env_file, "--sync_state", environment=ENVIRONMENT).sync_state
+    assert read(env_file, environment=ENVIRONMENT).sync_state
+    with pytest.raises(ConfigError, match=r"--sync_state 0 is not possible"):
+        read(env_file, environment={**ENVIRONMENT, "SYNC_STATE": "0"})
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [("seal", "malformed"), ("before:lunch:3", "malformed"), ("during:seal:3", "malformed")],
+)
+def test_a_crash_needs_a_named_moment(env_file: Path, moment: str, said: str) -> None:
+    on_test = {**ENVIRONMENT, "SUBTENSOR_NETWORK": "embedded:x", "CRASH_AT": moment}
+    with pytest.raises(ConfigError, match=said):
+        read(env_file, environment=on_test)
+
+
+def test_crashes_are_for_embedded_networks(env_file: Path) -> None:
+    with pytest.raises(ConfigError, match="--crash_at is for embedded networks only"):
+        read(env_file, environment={**ENVIRONMENT, "CRASH_AT": "before:seal:3"})
 
 
 @pytest.mark.parametrize("name", ENVIRONMENT)

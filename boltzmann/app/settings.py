@@ -13,6 +13,7 @@ from dotenv import dotenv_values
 
 from boltzmann.errors import ConfigError
 from boltzmann.node.cheats import CHEATS
+from boltzmann.node.stages import Crash
 
 ENV_FILE = Path(".env")
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
@@ -114,6 +115,7 @@ class NodeConfig:
                 "--sync_state 0 is not possible: a node that holds another model than the others "
                 "can neither earn nor judge; leave it out"
             )
+        Crash.parse(self.crash_at)
         if self.crash_at and not self.network.startswith("embedded:"):
             raise ConfigError("--crash_at is for embedded networks only: remove it")
         if self.adversary and not self.network.startswith("embedded:"):
@@ -174,9 +176,9 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
     for item in fields(NodeConfig):
         flag, default = item.metadata["flag"], item.default
         text = f"{item.metadata['help']} [{item.metadata['env']}]"
-        if default is not MISSING and default not in ("", False):
+        if default is not MISSING and default not in ("", False, True):
             text += f" (default: {default})"
-        if default is False:
+        if item.type == "bool":
             parser.add_argument(flag, dest=item.name, help=text, action="store_const", const="1")
         elif flag:
             parser.add_argument(flag, dest=item.name, help=text, metavar=_metavar(flag))

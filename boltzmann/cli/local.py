@@ -26,7 +26,7 @@ _NUMBERS = (
     ("--validators", 3, "validators"),
     ("--windows", 30, "windows to train, 0 for until Ctrl-C"),
     ("--train-blocks", 4, "blocks of training per window"),
-    ("--exchange-blocks", 7, "blocks of exchange per window"),
+    ("--exchange-blocks", 8, "blocks of exchange per window"),
     ("--seed", 1, "keys, block hashes and page order follow from it"),
 )
 

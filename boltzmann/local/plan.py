@@ -56,7 +56,7 @@ class Plan:
     adversaries: Mapping[str, int] = field(default_factory=lambda: {"random": 1})
     windows: int = 30
     train_blocks: int = 4
-    exchange_blocks: int = 7
+    exchange_blocks: int = 8
     block_time: float = 1.0
     epoch_windows: int = 10
     seed: int = 1
@@ -96,10 +96,15 @@ class Plan:
         return derive(self.seed.to_bytes(32, "big"), purpose, name)
 
     def clock(self) -> WindowClock:
-        """One block each to commit, to upload and to order; the rest to audit and to agree."""
-        receipt = max(0, (self.exchange_blocks - 3) // 3)
+        """One block each to commit and to order, up to two to upload; the rest in halves: to audit
+        newcomers, and to agree."""
+        upload = 2 if self.exchange_blocks >= 8 else 1
         return WindowClock(
-            self.train_blocks, self.exchange_blocks, receipt_blocks=receipt, turn_blocks=1
+            self.train_blocks,
+            self.exchange_blocks,
+            upload_blocks=upload,
+            receipt_blocks=max(0, (self.exchange_blocks - 2 - upload) // 2),
+            turn_blocks=1,
         )
 
     def run_config(self) -> RunConfig:

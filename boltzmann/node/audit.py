@@ -12,7 +12,7 @@ from boltzmann.node.book import Book
 from boltzmann.node.node import Node
 from boltzmann.node.round import Floats, Received, Round, reopen
 from boltzmann.protocol import aggregate
-from boltzmann.protocol.receipts import Verdict
+from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
 from boltzmann.protocol.rewards import absent, failed, passed, weights
 from boltzmann.protocol.scoring import Comparison, compare, judge
@@ -107,10 +107,13 @@ def _record(node: Node, book: Book, this: Round, hotkey: str, finding: Finding |
     if not book.counts(hotkey, this.window, "audited"):
         return
     rewards, found, refusal = node.run.rewards, finding.comparison, finding.refusal
+    if not SMALLEST_NORM <= finding.norm <= LARGEST_NORM:  # nothing that could be aggregated
+        refusal = refusal or Rejection(Reason.NORM, f"recomputed {finding.norm:g}")
     change = passed if refusal is None else failed
     book[hotkey] = change(book[hotkey], rewards, found.score, found.gate)
     reason = "" if refusal is None else refusal.reason.value
-    book.judge(Verdict(hotkey, this.window, reason, found.score, found.gate, finding.norm))
+    norm = finding.norm if finding.norm <= LARGEST_NORM else 0.0
+    book.judge(Verdict(hotkey, this.window, reason, found.score, found.gate, norm))
     if refusal is not None:
         _report_refusal(node, this, hotkey, refusal)
 

@@ -22,14 +22,15 @@ class Book:
         self._path = path
         self._standings: dict[str, Standing] = {}
         self._verdicts: dict[str, Verdict] = {}
-        self._counted: dict[str, list[int | str]] = {}
+        self._counted: dict[str, dict[str, int]] = {}  # hotkey -> outcome -> newest window
         self._doubts: dict[str, int] = {}  # hotkey -> window of another validator's failed audit
         if path.exists():
             try:
                 stored = json.loads(path.read_text())
                 self._standings = {h: Standing(**row) for h, row in stored["standings"].items()}
                 self._verdicts = {h: Verdict(**row) for h, row in stored["verdicts"].items()}
-                self._counted = dict(stored["counted"])
+                self._counted = {h: dict(row) for h, row in stored["counted"].items()}
+                self._doubts = dict(stored["doubts"])
             except (ValueError, TypeError, AttributeError, KeyError) as error:
                 raise CorruptState(
                     f"the standings in {path} cannot be read ({error}): restore the file, or "
@@ -57,16 +58,18 @@ class Book:
 
     def counts(self, hotkey: str, window: int, what: str) -> bool:
         """Whether a window's outcome is new for a hotkey; it is noted. A restart sees it twice."""
-        if self._counted.get(hotkey) == [window, what]:
+        known = self._counted.setdefault(hotkey, {})
+        if known.get(what, -1) >= window:
             return False
-        self._counted[hotkey] = [window, what]
+        known[what] = window
         return True
 
     def doubt(self, verdict: Verdict) -> None:
         """Another validator's audit failed: no longer trust the hotkey before an own, newer one."""
         own = self._verdicts.get(verdict.hotkey)
-        if not verdict.passed and own is not None and own.passed and own.window <= verdict.window:
-            self._doubts[verdict.hotkey] = verdict.window
+        if not verdict.passed and own is not None and own.passed and own.window < verdict.window:
+            since = self._doubts.get(verdict.hotkey, verdict.window)
+            self._doubts[verdict.hotkey] = max(since, verdict.window)
 
     def verdicts(self, since: int) -> tuple[Verdict, ...]:
         """The last verdict on each hotkey, in hotkey order, of windows from `since` on."""
@@ -89,9 +92,11 @@ class Book:
             if not same:
                 self._verdicts.pop(neuron.hotkey, None)
                 self._counted.pop(neuron.hotkey, None)
+                self._doubts.pop(neuron.hotkey, None)
         self._standings = fresh
         self._verdicts = {h: v for h, v in self._verdicts.items() if h in fresh}
         self._counted = {h: row for h, row in self._counted.items() if h in fresh}
+        self._doubts = {h: window for h, window in self._doubts.items() if h in fresh}
 
     def save(self) -> None:
         """Write everything down. Raises: NoRoom."""
@@ -99,5 +104,6 @@ class Book:
             "standings": {hotkey: asdict(standing) for hotkey, standing in self._standings.items()},
             "verdicts": {hotkey: asdict(verdict) for hotkey, verdict in self._verdicts.items()},
             "counted": self._counted,
+            "doubts": self._doubts,
         }
         write_whole(self._path, json.dumps(rows, indent=1, sort_keys=True).encode())

@@ -50,7 +50,7 @@ async def mine_window(node: Node, conduct: Conduct, window: int) -> None:
     work = Work(kept, None, 0, {}) if kept else await make_delta(node, conduct, window)
     if work is not None:
         await commit(node, window, work)
-        await node.blocks.until(node.clock.commit_by(window))
+        await node.blocks.until(node.clock.reveal_at(window))
         await reveal(node, window, work)
     await node.blocks.until(node.clock.upload_by(window))
 

@@ -65,8 +65,8 @@ async def tip_at(node: Node, window: int) -> Sight:
     while window >= 0:
         peers = await node.councils.peers(node.clock.decide(window))
         newest = max((number for number, _ in _named(peers, window).values()), default=-1)
-        if newest < window:  # nothing was ordered in between
-            window = newest
+        if newest < window:
+            window = max(newest, _before(node, window))
             continue
         council = await node.councils.at(window)
         for name in ordered(peers, council):
@@ -79,6 +79,19 @@ async def tip_at(node: Node, window: int) -> Sight:
                 )
         window -= 1
     return Sight(None, withheld)
+
+
+def _before(node: Node, window: int) -> int:
+    """The window to look at after one that nothing was ordered in; -1: the newest that is named.
+
+    A validator may have overwritten, by now, the record that closed the window this node stands
+    at. So its own last windows are looked at one by one, each at its own deciding block; what lies
+    further back is beyond undoing, and found by what records still name.
+    """
+    state = node.worker.state
+    stands_at = state.position.window - (not state.position.head)
+    is_near = window - stands_at <= node.run.exchange.history
+    return window - 1 if 0 <= stands_at < window and is_near else -1
 
 
 def ordered(peers: list[Peer], council: Council) -> list[Parent]:

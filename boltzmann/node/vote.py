@@ -51,6 +51,11 @@ async def vote(node: Node, desk: Desk, proposal: Proposal) -> None:
     this = desk.this
     if desk.bound_to not in ("", proposal.digest):
         return
+    if (
+        not node.outbox.has(this.window, _name(proposal))
+        and _by_documents(node, desk, proposal) is None
+    ):
+        return  # what it is to be judged by is not there yet
     with node.stage(Stage.VOTE, this.window):
         sealed = node.outbox.find(this.window, _name(proposal))
         ballot = _journalled(node, proposal, sealed) if sealed else None

@@ -40,7 +40,7 @@ def admit(
     `stakes` are those of all the window's witnesses, whether their receipts are there or not. A
     delta enters if witnesses with more than half of all the stake received the same bytes, the
     leader among them if it is a witness (it has to aggregate them), if its sender has committed to
-    no other bytes, and if more stake says that its hotkey's last audit passed than that it failed.
+    no other bytes, and if more than half of all the stake says that its hotkey passed its audits.
 
     The norm limit is the median of the norms that audits of those who enter recomputed, never the
     submitters' own median, which colluders could move; infinity if nobody enters.
@@ -107,22 +107,18 @@ def _passed(
     """hotkey -> recomputed norm, of those whose last audits passed.
 
     Each witness speaks for its own last audit of a hotkey, none older than `trust_windows`, with
-    all its stake: audits are recomputations, so honest witnesses agree, and whoever has little
-    stake can neither let a cheat in nor shut anybody out. Who has turned is out as soon as most
-    have audited it since; a failure that one witness reports makes the others look at once.
+    all its stake. Audits are recomputations, so honest witnesses agree, and whoever holds little
+    stake can neither let a cheat in nor shut anybody out. Who has turned is out as soon as half the
+    stake has found out; a failure that one witness reports makes the others look at once.
     """
-    good: dict[str, list[tuple[int, str, float]]] = defaultdict(list)
-    bad: dict[str, int] = defaultdict(int)
+    found: dict[str, list[tuple[int, str, float]]] = defaultdict(list)
     for witness, receipt in receipts.items():
         for verdict in receipt.verdicts:
-            if receipt.window - verdict.window > trust_windows:
-                continue
-            if verdict.passed:
-                good[verdict.hotkey].append((stakes[witness], witness, verdict.norm))
-            else:
-                bad[verdict.hotkey] += stakes[witness]
+            if verdict.passed and receipt.window - verdict.window <= trust_windows:
+                found[verdict.hotkey].append((stakes[witness], witness, verdict.norm))
+    total = sum(stakes.values())
     return {
         hotkey: max(rows)[2]
-        for hotkey, rows in good.items()
-        if sum(stake for stake, _, _ in rows) > bad[hotkey]
+        for hotkey, rows in found.items()
+        if 2 * sum(stake for stake, _, _ in rows) > total
     }

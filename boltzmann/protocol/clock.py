@@ -66,11 +66,16 @@ class WindowClock:
         return self.open(window) + self.train_blocks
 
     def commit_by(self, window: int) -> int:
-        """The block at which validators read the digests of the window's deltas.
-
-        No honest miner lets its delta be read before.
-        """
+        """The block at which validators read the digests of the window's deltas."""
         return self.close(window) + self.commit_blocks
+
+    def reveal_at(self, window: int) -> int:
+        """The block before which no honest miner lets its delta be read.
+
+        With two upload blocks or more a block later than the digests are read, so that a copier
+        cannot win a race within one block.
+        """
+        return self.commit_by(window) + self.upload_blocks // 2
 
     def upload_by(self, window: int) -> int:
         """The block at which validators read the window's deltas."""

@@ -12,7 +12,7 @@ from boltzmann.protocol.reveal import Pledge
 from boltzmann.protocol.wire import Sign, VerifySignature
 
 _KIND = "receipt"
-_SMALLEST_NORM, _LARGEST_NORM = 1e-30, 1e30
+SMALLEST_NORM, LARGEST_NORM = 1e-30, 1e30  # of a delta that passes
 _REASONS = frozenset(reason.value for reason in Reason)
 
 
@@ -131,7 +131,7 @@ def _verdict(row: list[Any]) -> Verdict:
         norm=fields.real("norm"),
     )
     # A pass of no length, or of one that overflows, would become the limit of everybody's norm.
-    if not (0.0 if verdict.refusal else _SMALLEST_NORM) <= verdict.norm <= _LARGEST_NORM:
+    if not (0.0 if verdict.refusal else SMALLEST_NORM) <= verdict.norm <= LARGEST_NORM:
         raise Malformed("norm is out of range")
     return verdict
 

@@ -74,7 +74,7 @@ class Network:
         """The genesis in window 0, and everybody at its end."""
         await self.seen(["ada"], "genesis", window=0)
         await self.script.advance(CLOCK.decide(0))
-        await self.seen(list(self.loops), "stage", stage="follow", window=0)
+        await self.seen([name for name in self.loops if name != "ada"], "loaded", window=0)
 
     async def window(self, window: int) -> None:
         """One window, each of its blocks when the nodes are ready for it."""
@@ -88,7 +88,7 @@ class Network:
             await self.script.advance(CLOCK.turn(window, place))
         await self.seen(self.validators, "window", window=window)
         await self.script.advance(CLOCK.decide(window))
-        await self.seen(list(self.loops), "stage", stage="follow", window=window)
+        await self.seen(list(self.loops), "applied", window=window)
 
     async def upload(self, window: int) -> None:
         """A window until all its deltas are uploaded."""

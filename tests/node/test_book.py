@@ -98,29 +98,40 @@ def test_the_standings_handed_out_are_a_copy(book: Book) -> None:
     assert book["5Alice"] == EARNED
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[]",
-        "3",
-        "{}",
-        '{"standings": {}}',
-        '{"standings": [], "verdicts": {}}',
-        '{"standings": {"5Alice": 3}, "verdicts": {}}',
-        '{"standings": {"5Alice": {}}, "verdicts": {}}',
-        '{"standings": {"5Alice": {"registered_at": 1, "colour": 2}}, "verdicts": {}}',
-        '{"standings": {}, "verdicts": {"5Alice": {"window": 1}}}',
-        "\udcff",
-    ],
-)
+DAMAGED = {
+    "empty": "",
+    "cut": "{",
+    "list": "[]",
+    "number": "3",
+    "nothing": "{}",
+    "standings-only": '{"standings": {}}',
+    "no-counted": '{"standings": {}, "verdicts": {}, "doubts": {}}',
+    "no-doubts": '{"standings": {}, "verdicts": {}, "counted": {}}',
+    "standings-list": '{"standings": [], "verdicts": {}}',
+    "standing-number": '{"standings": {"5Alice": 3}, "verdicts": {}}',
+    "standing-empty": '{"standings": {"5Alice": {}}, "verdicts": {}}',
+    "standing-extra": '{"standings": {"5Alice": {"registered_at": 1, "colour": 2}}}',
+    "verdict-short": '{"standings": {}, "verdicts": {"5Alice": {"window": 1}}}',
+    "counted-pair": '{"standings": {}, "verdicts": {}, "counted": {"5Alice": [7, "audited"]}}',
+    "doubts-number": '{"standings": {}, "verdicts": {}, "counted": {}, "doubts": 3}',
+    "not-text": "\udcff",
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_file_is_an_error_that_names_it_and_the_mend(tmp_path: Path, text: str) -> None:
     path = tmp_path / "standings.json"
     path.write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(CorruptState, match="starts from zero") as caught:
         Book(path)
     assert str(path) in str(caught.value)
+
+
+def test_a_file_without_anybody_is_no_damage(tmp_path: Path) -> None:
+    """What the damaged ones are measured against."""
+    path = tmp_path / "standings.json"
+    path.write_text('{"standings": {}, "verdicts": {}, "counted": {}, "doubts": {}}')
+    assert (Book(path).standings, Book(path).verdicts(0)) == ({}, ())
 
 
 ACCUSED = replace(PASS, refusal="gate")  # by another validator, of the window of the own pass
@@ -172,6 +183,53 @@ def test_a_doubt_is_only_of_one_who_is_trusted_and_of_that_one_only(book: Book) 
     assert not book.trusts("5Alice", 0)
 
 
+@pytest.mark.parametrize("window", [6, 7])
+def test_what_was_not_newer_than_the_own_pass_is_no_doubt(book: Book, window: int) -> None:
+    """The own recomputation of a window stands against whatever others say of it."""
+    book.doubt(replace(ACCUSED, window=window))
+    assert book.trusts("5Alice", 7)
+    book.doubt(replace(ACCUSED, window=8))
+    assert not book.trusts("5Alice", 0), "one window later it is"
+
+
+@pytest.mark.parametrize("heard", [(9, 11), (11, 9), (11, 11), (9, 11, 8)])
+def test_the_newest_doubt_is_what_has_to_be_settled(book: Book, heard: tuple[int, ...]) -> None:
+    for window in heard:
+        book.doubt(replace(ACCUSED, window=window))
+    for window in (9, 10):
+        book.judge(replace(PASS, window=window))
+        assert not book.trusts("5Alice", 0)
+    book.judge(replace(PASS, window=11))
+    assert book.trusts("5Alice", 11)
+
+
+def test_a_doubt_survives_a_restart_with_its_window(book: Book, tmp_path: Path) -> None:
+    book.doubt(replace(ACCUSED, window=9))
+    book.save()
+    again = Book(tmp_path / "standings.json")
+    assert not again.trusts("5Alice", 0)
+    again.enrol([ALICE, BOB])
+    again.judge(replace(PASS, window=8))
+    assert not again.trusts("5Alice", 0)
+    again.judge(replace(PASS, window=9))
+    assert again.trusts("5Alice", 9)
+    again.save()
+    assert Book(tmp_path / "standings.json").trusts("5Alice", 9), "nor does it come back"
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["anew", "gone"])
+def test_who_registers_anew_or_was_gone_is_not_doubted(book: Book, gone: bool) -> None:
+    book.doubt(replace(ACCUSED, window=9))
+    book.enrol([ALICE, BOB])
+    book.judge(replace(PASS, window=8))
+    assert not book.trusts("5Alice", 0), "who is still there is doubted as before"
+    if gone:
+        book.enrol([BOB])
+    book.enrol([ALICE if gone else replace(ALICE, registered_at=300), BOB])
+    book.judge(replace(PASS, window=8))
+    assert book.trusts("5Alice", 8)
+
+
 def test_a_windows_outcome_counts_once_for_a_hotkey(book: Book) -> None:
     assert book.counts("5Alice", 7, "audited")
     assert not book.counts("5Alice", 7, "audited")
@@ -182,12 +240,31 @@ def test_a_windows_outcome_counts_once_for_a_hotkey(book: Book) -> None:
     assert not book.counts("5Bob", 7, "audited")
 
 
+def test_each_outcome_has_its_own_newest_window(book: Book) -> None:
+    assert book.counts("5Alice", 0, "audited"), "window 0 is a window"
+    assert book.counts("5Alice", 8, "audited")
+    assert book.counts("5Alice", 6, "absent"), "what else was noted in between is another matter"
+    assert book.counts("5Alice", 8, "absent")
+    for what in ("audited", "absent"):
+        for window in (0, 6, 7, 8):
+            assert not book.counts("5Alice", window, what)
+    assert book.counts("5Alice", 9, "audited")
+    assert not book.counts("5Alice", 8, "absent")
+    assert book.counts("5Alice", 9, "absent")
+    assert book.counts("5Bob", 6, "audited"), "of another hotkey nothing was noted"
+
+
 def test_what_has_counted_is_remembered_across_a_restart(book: Book, tmp_path: Path) -> None:
     assert book.counts("5Alice", 7, "audited")
+    assert book.counts("5Alice", 5, "absent")
     book.save()
     again = Book(tmp_path / "standings.json")
     again.enrol([ALICE, BOB])
-    assert not again.counts("5Alice", 7, "audited")
+    for window in (6, 7):
+        assert not again.counts("5Alice", window, "audited")
+    assert not again.counts("5Alice", 5, "absent")
+    assert again.counts("5Alice", 6, "absent")
+    assert again.counts("5Alice", 8, "audited")
     assert again.counts("5Alice", 7, "gate")
     assert again.counts("5Bob", 7, "audited")
 
@@ -204,6 +281,7 @@ def test_who_registers_anew_or_was_gone_is_counted_anew(book: Book) -> None:
 
 def test_nothing_is_kept_of_who_is_gone(book: Book, tmp_path: Path) -> None:
     assert book.counts("5Alice", 7, "audited")
+    book.doubt(replace(ACCUSED, window=9))
     book.save()
     assert "5Alice" in (tmp_path / "standings.json").read_text()
     book.enrol([BOB])

@@ -74,7 +74,8 @@ async def test_a_node_keeps_its_run_even_when_the_record_of_it_is_gone(
     async with scene(s3, tmp_path) as at:
         first = await at.begin()
         announce(at.script, "leader", Role.VALIDATOR, at.leader.bucket.address, CLOCK.decide(1))
-        assert await at.after(2) == "the first validator's genesis on chain"
+        assert await at.after(2) is None  # what it stands at was decided at its own block
+        assert at.stands_at(first)
         at.leader.publish(at.leader.genesis(4, label="another model"))
         with pytest.raises(Divergence, match=r"run that began with window 4, this .* window 0"):
             await at.after(4)

@@ -132,7 +132,8 @@ async def test_a_window_without_a_majority_is_empty_and_the_run_goes_on(
         await net.script.advance(CLOCK.upload_by(2))
         await net.seen(["ada"], "stage", stage="receipt", window=2)
         await net.script.advance(CLOCK.decide(2))
-        await net.seen(list(net.loops), "stage", stage="follow", window=2)
+        await net.seen(["ada"], "window", window=2)
+        await net.all(*(net.nodes[name].chain.has_read(CLOCK.decide(2)) for name in net.loops))
         assert {net.nodes[name].state.position.window for name in net.loops} == {1}
         assert net.agree()
         net.start("ben", "cyd")
@@ -147,7 +148,7 @@ async def test_a_window_without_a_majority_is_empty_and_the_run_goes_on(
         await net.seen(["ada"], "vetoed", window=3)
         await net.seen(net.validators, "window", window=3)
         await net.script.advance(CLOCK.decide(3))
-        await net.seen(list(net.loops), "stage", stage="follow", window=3)
+        await net.seen(list(net.loops), "applied", window=3)
         assert net.agree()
         assert net.nodes["anna"].state.position.window == 3
         held = net.nodes["anna"].node.manifests[net.nodes["anna"].state.position.head]

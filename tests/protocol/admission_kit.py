@@ -79,17 +79,18 @@ def second_opinion(
     rows = [(w, row) for w in weights for row in receipts[w].entries if row.sha256]
     # Without a receipt the leader holds nothing, and one without stake can show what it holds.
     own = receipts[leader].entries if leader in receipts else ()
+    whole = sum(stakes.values())
     accepted: list[Accepted] = []
     norms: list[float] = []
     for hotkey in ("5A", "5B", "5C", "5D"):
-        balance, norm = _spoken(hotkey, receipts, weights, trust)
+        vouched, norm = _vouched(hotkey, receipts, weights, trust)
         mine = [(w, row) for w, row in rows if row.hotkey == hotkey]
         honest = len({row.sha256 for _, row in mine if row == entry(hotkey, row.sha256)}) < 2
         for sha256 in (A, B):
             weight = sum(weights[w] for w, row in mine if row.sha256 == sha256)
             held = any((row.hotkey, row.sha256) == (hotkey, sha256) for row in own)
-            seen = weight > sum(stakes.values()) - weight and (leader not in stakes or held)
-            if seen and honest and balance > 0:
+            seen = weight > whole - weight and (leader not in stakes or held)
+            if seen and honest and vouched > whole - vouched:
                 accepted.append(Accepted(hotkey, sha256))
                 norms.append(norm)
     norms.sort()
@@ -97,15 +98,15 @@ def second_opinion(
     return Admission(tuple(accepted), sum(middle) / len(middle))
 
 
-def _spoken(
+def _vouched(
     hotkey: str, receipts: dict[str, Receipt], weights: dict[str, int], trust: int
 ) -> tuple[int, float]:
-    """By how much stake a hotkey's last audits passed, and the heaviest passing witness's norm."""
-    balance, heaviest = 0, (0, "", INF)
+    """The stake whose last audits a hotkey passed, and the norm its heaviest owner names."""
+    vouched, heaviest = 0, (0, "", INF)
     for witness, weight in weights.items():
         for window in range(WINDOW - trust, WINDOW + 1):
             for v in receipts[witness].verdicts:
-                if (v.hotkey, v.window) == (hotkey, window):
-                    balance += -weight if v.refusal else weight
-                    heaviest = max(heaviest, (0 if v.refusal else weight, witness, v.norm))
-    return balance, heaviest[2]
+                if (v.hotkey, v.window, v.refusal) == (hotkey, window, ""):
+                    vouched += weight
+                    heaviest = max(heaviest, (weight, witness, v.norm))
+    return vouched, heaviest[2]

@@ -34,6 +34,10 @@ SLIVER = {"5W1": 10**9, "5W2": 10**9, "5W3": 10**9, "5Evil": 1}
 HONEST = alike(
     passing("5Alice", 19, 1.0), passing("5Bob", 19, 1.5), entries={"5Alice": A, "5Bob": B}
 )
+NEW = [f"5New{number}" for number in range(3)]  # whom all received, and nobody has audited
+SEEN = {"5Alice": A, "5Bob": B, **dict.fromkeys(NEW, C)}
+WELCOMED = alike(passing("5Alice", 19, 1.0), passing("5Bob", 19, 1.5), entries=SEEN)
+KNOWN = Admission((Accepted("5Alice", A), Accepted("5Bob", B)), 1.25)
 TRUSTED = range(WINDOW - TRUST, WINDOW + 1)
 
 
@@ -68,19 +72,37 @@ def test_a_sliver_of_stake_cannot_let_in_what_all_others_failed() -> None:
     assert entering({**accused, "5Evil": pardon}, SLIVER) == {}
 
 
+@pytest.mark.parametrize("norm", [1e-30, 1e30])
+@pytest.mark.parametrize("liars", [1, 100])
+def test_dust_cannot_let_newcomers_in(norm: float, liars: int) -> None:
+    """Nobody has found them out yet, and they outnumber those who work: the limit is the prize."""
+    verdicts = [passing(hotkey, 20, norm) for hotkey in NEW]
+    dust = {f"5Evil{number}": receipt(SEEN, *verdicts) for number in range(liars)}
+    stakes = {**SLIVER, **dict.fromkeys(dust, 1)}
+    assert admitted(WELCOMED, stakes) == KNOWN
+    assert admitted({**WELCOMED, **dust}, stakes) == KNOWN
+    vouched = replace(WELCOMED["5W1"], verdicts=(*WELCOMED["5W1"].verdicts, *verdicts))
+    one = {**WELCOMED, **dust, "5W1": vouched}
+    assert admitted(one, stakes) == KNOWN, "nor with one honest witness of three"
+    entered = tuple(Accepted(hotkey, C) for hotkey in NEW)
+    most = {**one, "5W2": vouched}
+    assert admitted(most, stakes) == Admission((*KNOWN.accepted, *entered), norm)
+
+
 @pytest.mark.parametrize("honest_at", TRUSTED)
-@pytest.mark.parametrize("lied_at", TRUSTED)
-@pytest.mark.parametrize("looked", [("5W1",), ("5W2", "5W3"), ("5W1", "5W2", "5W3")])
-def test_whenever_it_says_so_little_stake_does_not_outweigh_the_few_that_audited(
-    looked: tuple[str, ...], honest_at: int, lied_at: int
-) -> None:
-    """One honest audit is enough, whoever of the others has looked yet."""
-    for honest, lie, enters in ((passing, failing, True), (failing, passing, False)):
-        votes = [(witness, honest("5Alice", honest_at)) for witness in looked]
-        assert judged(*votes, ("5Evil", lie("5Alice", lied_at)), stakes=SLIVER) is enters
+@pytest.mark.parametrize("looked", [0, 1, 2, 3])
+def test_dust_tips_no_scale(looked: int, honest_at: int) -> None:
+    """Whatever it says of whichever window, whoever of the others has looked yet."""
+    for honest, enters in ((passing, looked > 1), (failing, False)):
+        votes = [(f"5W{1 + n}", honest("5Alice", honest_at)) for n in range(looked)]
+        assert judged(*votes, stakes=SLIVER) is enters
+        for lie in (passing, failing):
+            for lied_at in TRUSTED:
+                said = ("5Evil", lie("5Alice", lied_at))
+                assert judged(*votes, said, stakes=SLIVER) is enters
 
 
-HOTKEYS = st.sampled_from(["5Alice", "5Bob", "5X1", "5X2", "5X3"])
+HOTKEYS = st.sampled_from(["5Alice", "5Bob", *NEW, "5X"])
 LIES = st.builds(
     lambda entries, verdicts: replace(
         receipt({}, *(verdicts[hotkey](hotkey) for hotkey in verdicts)),
@@ -89,7 +111,14 @@ LIES = st.builds(
     # Of those who are there, a liar can forge what it likes, or say that nothing came.
     st.dictionaries(
         HOTKEYS,
-        st.sampled_from([lambda h: entry(h, ""), lambda h: forged(h, A), lambda h: forged(h, C)]),
+        st.sampled_from(
+            [
+                lambda h: entry(h, ""),
+                lambda h: entry(h, SEEN.get(h, A)),
+                lambda h: forged(h, A),
+                lambda h: forged(h, C),
+            ]
+        ),
     ),
     st.dictionaries(
         HOTKEYS,
@@ -104,10 +133,9 @@ LIES = st.builds(
 
 
 @given(lie=LIES, stake=st.integers(1, 10**9 - 1))
-def test_who_has_less_stake_than_any_other_changes_nothing_that_all_others_audited(
-    lie: Receipt, stake: int
-) -> None:
-    assert admitted({**HONEST, "5Evil": lie}, {**SLIVER, "5Evil": stake}) == admitted(HONEST)
+def test_who_has_less_stake_than_any_other_changes_nothing(lie: Receipt, stake: int) -> None:
+    """Neither for those whom all others audited, nor for those whom nobody else has."""
+    assert admitted({**WELCOMED, "5Evil": lie}, {**SLIVER, "5Evil": stake}) == KNOWN
 
 
 BOUNDS = [1e-30, 1.0, 1e30]

@@ -129,3 +129,10 @@ def test_a_clock_is_legal_exactly_if_its_deadlines_are_in_order(numbers: list[in
     else:
         assert legal
         assert clock.decide(0) == decide
+
+
+@given(clock=CLOCKS, window=st.integers(0, 10**6))
+def test_no_delta_is_shown_before_the_digests_are_due(clock: WindowClock, window: int) -> None:
+    assert clock.commit_by(window) <= clock.reveal_at(window) < clock.upload_by(window)
+    if clock.upload_blocks > 1:
+        assert clock.reveal_at(window) > clock.commit_by(window)

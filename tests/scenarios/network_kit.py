@@ -28,7 +28,7 @@ from boltzmann.local.run import until_ready
 ROOT = Path(__file__).resolve().parents[2]
 ROGUES = Path(__file__).parent / "rogues"
 DEADLINE_S = 150.0
-SMALL = ["--train-blocks", "3", "--exchange-blocks", "7", "--block-time", "0.7"]
+SMALL = ["--train-blocks", "3", "--exchange-blocks", "9", "--block-time", "0.6"]
 
 
 def start_network(folder: Path, *options: str) -> subprocess.Popen[str]:

@@ -22,8 +22,8 @@ def plan(folder: Path, *, miners: int) -> Plan:
         adversaries={},
         windows=0,
         train_blocks=3,
-        exchange_blocks=7,
-        block_time=0.8,
+        exchange_blocks=9,
+        block_time=0.7,
         workdir=folder / "network",
     )
 
