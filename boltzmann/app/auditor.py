@@ -6,16 +6,14 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boltzmann.app.machine import open_data, open_worker
 from boltzmann.chain.connect import connect
 from boltzmann.chain.keys import verify
 from boltzmann.config import RunConfig
-from boltzmann.data.open import open_pages
 from boltzmann.data.prefetch import Prefetch
-from boltzmann.data.tokenizer import open_tokenizer
 from boltzmann.errors import StoreError
 from boltzmann.node.blocks import Blocks
 from boltzmann.node.node import Node
@@ -26,7 +24,7 @@ from boltzmann.protocol.pages import PageSchedule
 from boltzmann.store.reader import PublicReader
 
 if TYPE_CHECKING:
-    from boltzmann.node.worker import Worker
+    pass
 
 _FETCH_SECONDS = 60.0  # an audit has time
 _POLL_SECONDS = 1.0
@@ -108,7 +106,7 @@ async def auditing(
     schedule, load = _data(run, target.recompute)
     blocks = Blocks(chain, telemetry)
     await blocks.start()
-    worker = _worker(run, load, target.device, folder)
+    worker = open_worker(run, load, target.device, folder)
     try:
         yield Node(
             run=run,
@@ -134,16 +132,9 @@ async def auditing(
 
 def _data(run: RunConfig, recompute: bool) -> tuple[PageSchedule, LoadPages]:
     """The page schedule and how pages are read. Raises: DataError if they cannot be."""
-    data = run.data
     if recompute:
-        pages = open_pages(
-            data.source,
-            revision=data.revision,
-            rows_per_page=data.rows_per_page,
-            column=data.column,
-        )
-        tokenizer = open_tokenizer(data.tokenizer)
-        return run.schedule(pages.count), partial(Prefetch, pages, tokenizer, data.sequence_length)
+        return open_data(run)
+    data = run.data
     # Who is assigned pages follows from the members alone; which they are does not matter here.
     fewest = data.members_max * data.pages_per_member + data.control_pages
     return run.schedule(fewest), _no_pages
@@ -151,13 +142,3 @@ def _data(run: RunConfig, recompute: bool) -> tuple[PageSchedule, LoadPages]:
 
 def _no_pages(pages: object) -> Prefetch:
     raise StoreError("without --recompute an audit reads no data")
-
-
-def _worker(run: RunConfig, load: LoadPages, device: str, folder: Path) -> Worker:
-    from boltzmann.node.worker import Worker, pick_device  # torch and transformers: seconds
-    from boltzmann.train.model import parameter_shapes
-    from boltzmann.train.state import ModelState
-
-    shapes = parameter_shapes(run.model)
-    state = ModelState(run.layout(shapes), shapes, run.outer, folder / "undo", history=1)
-    return Worker(run, state, load, pick_device(device))

@@ -7,17 +7,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from boltzmann.app.lock import only_process
+from boltzmann.app.machine import open_data, open_worker
 from boltzmann.app.settings import NodeConfig
 from boltzmann.chain.connect import connect
 from boltzmann.chain.keys import WalletKeys, load_wallet, require_registered, verify
 from boltzmann.config import RunConfig
-from boltzmann.data.open import open_pages
-from boltzmann.data.prefetch import Prefetch
-from boltzmann.data.tokenizer import open_tokenizer
 from boltzmann.errors import ConfigError, CorruptState
 from boltzmann.node.blocks import Blocks
 from boltzmann.node.keepsake import save_state
@@ -26,7 +23,7 @@ from boltzmann.node.outbox import Outbox
 from boltzmann.node.patience import Patient
 from boltzmann.node.runconfig import find_run
 from boltzmann.node.stages import Crash
-from boltzmann.ports import Chain, Store, Telemetry, Tokenizer
+from boltzmann.ports import Chain, Store, Telemetry
 from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.commitment import Commitment, Role, decode
 from boltzmann.protocol.pages import PageSchedule
@@ -135,27 +132,16 @@ def _machine(
     settings: NodeConfig, run: RunConfig, telemetry: Telemetry
 ) -> tuple[PageSchedule, Worker]:
     """Data, model and state as this node left them. Raises: ConfigError, DataError."""
-    from boltzmann.node.worker import Worker, pick_device  # torch and transformers: seconds
     from boltzmann.train import checkpoint
-    from boltzmann.train.model import parameter_shapes
-    from boltzmann.train.state import ModelState
 
-    data = run.data
-    pages = open_pages(
-        data.source, revision=data.revision, rows_per_page=data.rows_per_page, column=data.column
-    )
-    tokenizer = open_tokenizer(data.tokenizer)
-    schedule = run.schedule(pages.count)
-    _check_vocabulary(run, tokenizer)
-    shapes = parameter_shapes(run.model)
+    schedule, load = open_data(run)
     folder = settings.folder / run.run.id
-    state = ModelState(run.layout(shapes), shapes, run.outer, folder / "undo", run.exchange.history)
+    worker = open_worker(run, load, settings.device, folder)
     try:
-        checkpoint.read(state, folder / "state", run.run.id)
+        checkpoint.read(worker.state, folder / "state", run.run.id)
     except CorruptState as error:  # what the validators hold takes its place
         telemetry.event("error", what="the saved state", detail=str(error))
-    load = partial(Prefetch, pages, tokenizer, data.sequence_length)
-    return schedule, Worker(run, state, load, pick_device(settings.device))
+    return schedule, worker
 
 
 async def _refuse_owner(chain: Chain, keys: WalletKeys) -> None:
@@ -175,14 +161,6 @@ def _require_permit(role: Role, neuron: Neuron, netuid: int) -> None:
         raise ConfigError(
             f"hotkey {neuron.hotkey} (uid {neuron.uid}) has no validator permit on netuid "
             f"{netuid}: stake more to it and wait for the subnet's next epoch, or mine with it"
-        )
-
-
-def _check_vocabulary(run: RunConfig, tokenizer: Tokenizer) -> None:
-    if tokenizer.vocab_size > run.model.vocab_size:
-        raise ConfigError(
-            f"the tokenizer {run.data.tokenizer} has {tokenizer.vocab_size} ids, the run's model "
-            f"only {run.model.vocab_size}: the run's owner must mend run.toml"
         )
 
 

@@ -45,8 +45,9 @@ class Poisoner(Honest):
     ) -> Any:
         honest = await super().values(node, window, chosen, delta, members)
         base = node.manifests[node.worker.state.position.head].manifest.proposal
-        trusted = any(entry.hotkey == node.hotkey for entry in base.accepted)
-        if honest is None or window < TURNS_AT or not trusted:
+        # Its accomplice sees the same manifest, so both turn in the same window.
+        all_trusted = len(base.accepted) == len(members)
+        if honest is None or window < TURNS_AT or not all_trusted:
             return honest
         node.telemetry.event("poisoned", window=window)
         return honest * np.float32(-1.0)
