@@ -38,7 +38,9 @@ _honest_commit, _honest_reveal = miner.commit, miner.reveal
 
 
 class Poisoner(Honest):
-    """Honest until it is trusted; then it sends what makes the model worse."""
+    """Honest until it is trusted; from then on it sends what makes the model worse."""
+
+    _turned = False
 
     async def values(
         self, node: Node, window: int, chosen: Slice, delta: Delta, members: list[Peer]
@@ -47,7 +49,8 @@ class Poisoner(Honest):
         base = node.manifests[node.worker.state.position.head].manifest.proposal
         # Its accomplice sees the same manifest, so both turn in the same window.
         all_trusted = len(base.accepted) == len(members)
-        if honest is None or window < TURNS_AT or not all_trusted:
+        self._turned = self._turned or (window >= TURNS_AT and all_trusted)
+        if honest is None or not self._turned:
             return honest
         node.telemetry.event("poisoned", window=window)
         return honest * np.float32(-1.0)
