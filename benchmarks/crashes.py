@@ -187,7 +187,7 @@ def _gates(network: Network, window: int) -> list[tuple[int, Callable[[], bool]]
         (clock.close(window) - 1, stage(miners, Stage.TRAIN)),
         (clock.close(window), stage(miners, Stage.COMMIT)),
         (clock.commit_by(window), stage(validators, Stage.PLEDGES)),
-        (clock.commit_by(window), stage(miners, Stage.UPLOAD)),
+        (clock.reveal_at(window), stage(miners, Stage.UPLOAD)),
         (clock.upload_by(window), stage(validators, Stage.RECEIPT)),
         (
             clock.decide(window) - 2,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import median
 
 from boltzmann.protocol.receipts import Receipt
@@ -111,14 +112,27 @@ def _passed(
     stake can neither let a cheat in nor shut anybody out. Who has turned is out as soon as half the
     stake has found out; a failure that one witness reports makes the others look at once.
     """
-    found: dict[str, list[tuple[int, str, float]]] = defaultdict(list)
+    found: dict[str, list[tuple[float, str, int]]] = defaultdict(list)
     for witness, receipt in receipts.items():
         for verdict in receipt.verdicts:
             if verdict.passed and receipt.window - verdict.window <= trust_windows:
-                found[verdict.hotkey].append((stakes[witness], witness, verdict.norm))
+                found[verdict.hotkey].append((verdict.norm, witness, stakes[witness]))
     total = sum(stakes.values())
     return {
-        hotkey: max(rows)[2]
+        hotkey: _middle(rows)
         for hotkey, rows in found.items()
-        if 2 * sum(stake for stake, _, _ in rows) > total
+        if 2 * sum(stake for _, _, stake in rows) > total
     }
+
+
+def _middle(rows: list[tuple[float, str, int]]) -> float:
+    """The norm at which half the stake of (norm, witness, stake) is reached, from below.
+
+    Witnesses' last audits may be of different windows; who is alone with a norm does not name it.
+    """
+    ordered = sorted(rows)
+    total = sum(stake for _, _, stake in ordered)
+    reached = accumulate(stake for _, _, stake in ordered)
+    return next(
+        norm for (norm, _, _), so_far in zip(ordered, reached, strict=True) if 2 * so_far >= total
+    )

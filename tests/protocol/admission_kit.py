@@ -101,12 +101,13 @@ def second_opinion(
 def _vouched(
     hotkey: str, receipts: dict[str, Receipt], weights: dict[str, int], trust: int
 ) -> tuple[int, float]:
-    """The stake whose last audits a hotkey passed, and the norm its heaviest owner names."""
-    vouched, heaviest = 0, (0, "", INF)
+    """The stake whose last audits a hotkey passed, and the norm in the middle of that stake."""
+    units: list[tuple[float, int]] = []  # a norm and how much stake names it
     for witness, weight in weights.items():
         for window in range(WINDOW - trust, WINDOW + 1):
             for v in receipts[witness].verdicts:
                 if (v.hotkey, v.window, v.refusal) == (hotkey, window, ""):
-                    vouched += weight
-                    heaviest = max(heaviest, (weight, witness, v.norm))
-    return vouched, heaviest[2]
+                    units.append((v.norm, weight))
+    vouched = sum(weight for _, weight in units)
+    middle = [x for x, _ in units if 2 * sum(w for norm, w in units if norm <= x) >= vouched]
+    return vouched, min(middle, default=INF)

@@ -304,7 +304,7 @@ def test_a_pass_of_one_who_does_not_enter_does_not_move_the_limit() -> None:
         assert admitted({**outvoted, "5W1": lone}) == Admission(accepted, 2.0)
 
 
-def test_the_heaviest_witness_that_passed_a_hotkey_names_its_norm() -> None:
+def test_the_middle_of_the_stake_that_passed_a_hotkey_names_its_norm() -> None:
     receipts = {
         "5W1": receipt({"5Alice": A}, passing("5Alice", 17, 1.0)),
         "5W2": receipt({"5Alice": A}, passing("5Alice", 19, 2.0)),
@@ -312,7 +312,7 @@ def test_the_heaviest_witness_that_passed_a_hotkey_names_its_norm() -> None:
     }
     assert admitted(receipts, {"5W1": 3, "5W2": 2, "5W3": 4}, TRUST).norm_limit == 1.0
     assert admitted(receipts, {"5W1": 2, "5W2": 3, "5W3": 4}, TRUST).norm_limit == 2.0
-    assert admitted(receipts, {"5W1": 3, "5W2": 3, "5W3": 4}, TRUST).norm_limit == 2.0
+    assert admitted(receipts, {"5W1": 3, "5W2": 3, "5W3": 4}, TRUST).norm_limit == 1.0
 
 
 def test_a_pass_too_old_names_no_norm() -> None:
@@ -324,7 +324,7 @@ def test_a_pass_too_old_names_no_norm() -> None:
     }
     stakes = {"5W1": 4, "5W2": 3, "5W3": 2}
     assert admitted(receipts, stakes) == Admission((Accepted("5Alice", A),), 1.0)
-    assert admitted(receipts, stakes, TRUST + 1) == Admission((Accepted("5Alice", A),), 9.0)
+    assert admitted(receipts, stakes, TRUST + 1) == Admission((Accepted("5Alice", A),), 2.0)
 
 
 HOTKEYS = ("5A", "5B", "5C", "5D")
