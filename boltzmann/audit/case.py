@@ -9,7 +9,7 @@ from boltzmann.audit.line import Line, past
 from boltzmann.audit.report import Report, signature_of
 from boltzmann.node.councils import Council
 from boltzmann.node.manifests import Held
-from boltzmann.node.membership import Peer, peers_at
+from boltzmann.node.membership import Peer
 from boltzmann.node.node import Node
 from boltzmann.node.objects import manifest_key
 from boltzmann.node.round import Duty, Round, assigned, chosen_in
@@ -97,7 +97,7 @@ async def open_case(node: Node, line: Line, window: int) -> Case:
         report.accepted = len(held.manifest.proposal.accepted)
 
     async def read() -> Past:
-        peers = await peers_at(node.chain, node.run.run.id, node.clock.decide(window))
+        peers = await node.councils.peers(node.clock.decide(window))
         members, pages = await assigned(node, window)
         return Past(peers, await node.councils.at(window), members, pages)
 

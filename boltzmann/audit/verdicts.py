@@ -50,7 +50,7 @@ async def check_verdicts(case: Case, this: Round, receipts: Receipts) -> None:
             continue
         if verdict.refusal == Reason.EQUIVOCATED.value and hotkey in two_faced:
             continue
-        seen = {entry.hotkey: entry.sha256 for entry in shown[witness].entries}
+        seen = {e.hotkey: e.sha256 for e in shown[witness].entries if e.received}
         if verdict.refusal == Reason.EQUIVOCATED.value or not _is_same(case, this, hotkey, seen):
             case.report.gaps.append(
                 f"the verdict of {witness} on {hotkey}: what it judged is no longer to be had"

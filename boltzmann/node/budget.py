@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from boltzmann.node.councils import record_charge
-from boltzmann.node.membership import peers_at, validators
+from boltzmann.node.membership import validators
 from boltzmann.node.node import Node
 from boltzmann.protocol.budget import shortest_window
 
@@ -11,7 +11,7 @@ from boltzmann.protocol.budget import shortest_window
 async def tell_budget(node: Node) -> None:
     """Say so if windows are shorter than the budget allows: some would then stay empty."""
     head = await node.chain.head()
-    seats = validators(await peers_at(node.chain, node.run.run.id, head.number))
+    seats = validators(await node.councils.peers(head.number))
     rules = await node.chain.rules(head.number)
     space = await node.chain.commit_space(head.number)
     if not seats:

@@ -17,7 +17,7 @@ from boltzmann.node.node import Node
 from boltzmann.node.route import Link, Route, route_to
 from boltzmann.node.stages import Stage
 from boltzmann.node.tip import Tip, tip_at
-from boltzmann.node.updates import Fetched, apply_update, fetch_update
+from boltzmann.node.updates import Fetched, apply_update, fetch_update, tell_applied
 from boltzmann.protocol.rejection import Rejection
 
 _TELL_SECONDS = 10.0  # between two words on the same wait
@@ -108,16 +108,7 @@ async def _settle_candidate(node: Node, tip: Tip) -> None:
         await node.worker.run(state.undo)
         return
     state.confirm(tip.name.digest)
-    node.telemetry.event(
-        "applied",
-        window=proposal.window,
-        root=proposal.root,
-        head=tip.name.digest,
-        parent=proposal.parent.digest if proposal.parent else "",
-        accepted=[entry.hotkey for entry in proposal.accepted],
-        bytes_down=0,
-        seconds={},
-    )
+    tell_applied(node, tip.name.digest, proposal, 0, {})
 
 
 async def _go_back(node: Node, tip: Tip, route: Route) -> str | None:

@@ -69,19 +69,23 @@ async def ingest(node: Node, this: Round, collected: Collected) -> None:
     this.is_witness = collected.in_time
     for hotkey, peer in this.members.items():
         pledge = collected.pledges[hotkey]
-        refusal = pledge if isinstance(pledge, Rejection) else None
-        refusal = collected.missing.get(hotkey, refusal)
-        if refusal is not None or isinstance(pledge, Rejection):
-            this.refused[hotkey] = refusal or Rejection(Reason.ABSENT)
+        if isinstance(pledge, Rejection):
+            this.refused[hotkey] = collected.missing.get(hotkey, pledge)
             continue
-        received = await _checked(node, this, peer, delta_path(node, this.window, peer))
-        if isinstance(received, Received) and received.sha256 != pledge.sha256:
-            detail = f"{received.sha256[:12]}, committed {pledge.sha256[:12]}"
-            received = Rejection(Reason.BAD_COMMIT, detail)
+        this.pledges[hotkey] = pledge
+        received = collected.missing.get(hotkey) or await _as_pledged(node, this, peer, pledge)
         if isinstance(received, Rejection):
             this.refused[hotkey] = received
         else:
-            this.received[hotkey], this.pledges[hotkey] = received, pledge
+            this.received[hotkey] = received
+
+
+async def _as_pledged(node: Node, this: Round, peer: Peer, pledge: Pledge) -> Received | Rejection:
+    received = await _checked(node, this, peer, delta_path(node, this.window, peer))
+    if isinstance(received, Received) and received.sha256 != pledge.sha256:
+        detail = f"{received.sha256[:12]}, committed {pledge.sha256[:12]}"
+        return Rejection(Reason.BAD_COMMIT, detail)
+    return received
 
 
 async def _read_pledges(node: Node, duty: Duty) -> tuple[Mapping[str, Pledge | Rejection], bool]:

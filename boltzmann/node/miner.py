@@ -11,7 +11,7 @@ from boltzmann.node.endure import forever
 from boltzmann.node.follow import join_window
 from boltzmann.node.keepsake import keep_state, tidy
 from boltzmann.node.laps import Laps
-from boltzmann.node.membership import miners, peers_at
+from boltzmann.node.membership import miners
 from boltzmann.node.node import Node
 from boltzmann.node.objects import commit_key, delta_key, expected
 from boltzmann.node.publish import publish
@@ -20,6 +20,8 @@ from boltzmann.protocol.documents import digest
 from boltzmann.protocol.reveal import seal_commit
 from boltzmann.protocol.slices import select
 from boltzmann.protocol.wire import Kind, seal
+
+_SENT = "sent"  # in the journal: the bucket has this window's delta
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,9 @@ async def mine(node: Node, conduct: Conduct) -> None:
 async def mine_window(node: Node, conduct: Conduct, window: int) -> None:
     """Train on the assigned pages; commit to the slice that the closing block names; reveal it."""
     kept = node.outbox.find(window, "delta")
+    done = node.outbox.has(window, _SENT)
     work = Work(kept, None, 0, {}) if kept else await make_delta(node, conduct, window)
-    if work is not None:
+    if work is not None and not done:
         await commit(node, window, work)
         await node.blocks.until(node.clock.reveal_at(window))
         await reveal(node, window, work)
@@ -59,7 +62,7 @@ async def make_delta(node: Node, conduct: Conduct, window: int) -> Work | None:
     """The sealed delta of this window, written to the journal; None if there is none to send."""
     clock = node.clock
     open_hash = await node.blocks.hash(clock.open(window))
-    members = miners(await peers_at(node.chain, node.run.run.id, clock.open(window)))
+    members = miners(await node.councils.peers(clock.open(window)))
     hotkeys = [member.hotkey for member in members]
     pages = node.schedule.assign(window, open_hash, hotkeys).get(node.hotkey, ())
     if not pages:
@@ -111,6 +114,8 @@ async def reveal(node: Node, window: int, work: Work) -> None:
     with node.stage(Stage.UPLOAD, window):
         key = delta_key(node.run.run.id, window)
         sent = await publish(node, key, work.sealed, before=node.clock.upload_by(window))
+    if sent:
+        node.outbox.keep(window, _SENT, b"")
     node.telemetry.event(
         "window",
         window=window,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from boltzmann.errors import BoltzmannError
 from boltzmann.node.councils import Council
 from boltzmann.node.manifests import Held
-from boltzmann.node.membership import Peer, miners, peers_at
+from boltzmann.node.membership import Peer, miners
 from boltzmann.node.node import Node
 from boltzmann.protocol.aggregate import BLOCK
 from boltzmann.protocol.rejection import Rejection
@@ -57,10 +57,10 @@ class Duty:
 class Round:
     """One window's state of affairs.
 
-    `control`: the control gradient in the codec; `received` (with its `pledges`) and `refused`:
-    what came of each member; `is_witness`: whether everything was read in time, so that this node
-    may say what it saw; `queue`: hotkeys still to audit, in order; `losses`: what audits
-    recomputed, in nats per token.
+    `control`: the control gradient in the codec; `pledges`: the members' commits; `received` and
+    `refused`: what came of each member; `is_witness`: whether everything was read in time, so
+    that this node may say what it saw; `queue`: hotkeys still to audit, in order; `losses`: what
+    audits recomputed, in nats per token.
     """
 
     duty: Duty
@@ -103,7 +103,7 @@ async def assigned(
     """The members of a window that is open, and everybody's pages."""
     block = node.clock.open(window)
     open_hash = await node.blocks.hash(block)
-    peers = miners(await peers_at(node.chain, node.run.run.id, block))
+    peers = miners(await node.councils.peers(block))
     pages = node.schedule.assign(window, open_hash, [peer.hotkey for peer in peers])
     members = {peer.hotkey: peer for peer in peers if pages[peer.hotkey]}
     return members, pages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from boltzmann.node.node import Node
 from boltzmann.node.objects import expected, update_key
 from boltzmann.node.route import Link
 from boltzmann.node.tip import Holder
+from boltzmann.protocol.manifest import Proposal
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.slices import Slice, select
 from boltzmann.protocol.wire import Expected, Kind, Opened, open_object
@@ -86,17 +88,26 @@ async def apply_update(node: Node, link: Link, fetched: Fetched) -> Rejection | 
         )
     state.confirm(link.digest)
     laps.end("apply")
+    seconds = {**fetched.seconds, **laps.seconds}
+    tell_applied(node, link.digest, proposal, fetched.known.object_bytes, seconds)
+    return None
+
+
+def tell_applied(
+    node: Node, head: str, proposal: Proposal, bytes_down: int, seconds: Mapping[str, float]
+) -> None:
+    """The state now stands at this agreed update."""
     node.telemetry.event(
         "applied",
         window=proposal.window,
         root=proposal.root,
-        head=link.digest,
+        head=head,
         parent=proposal.parent.digest if proposal.parent else "",
         accepted=[entry.hotkey for entry in proposal.accepted],
-        bytes_down=fetched.known.object_bytes,
-        seconds={**fetched.seconds, **laps.seconds},
+        receipts=[witness for witness, _ in proposal.receipts],
+        bytes_down=bytes_down,
+        seconds=seconds,
     )
-    return None
 
 
 def _apply(node: Node, link: Link, fetched: Fetched) -> bytes | Rejection:

@@ -28,13 +28,15 @@ async def publish_receipt(node: Node, book: Book, this: Round) -> bool:
 
 
 def _receipt(node: Node, book: Book, this: Round) -> Receipt:
-    entries = [
-        Entry(hotkey, pledge.sha256, pledge.signature) for hotkey, pledge in this.pledges.items()
-    ]
-    entries += [Entry(hotkey, "", "", why.reason.value) for hotkey, why in this.refused.items()]
     return Receipt(
         run=node.run.run.id,
         window=this.window,
-        entries=tuple(sorted(entries, key=lambda entry: entry.hotkey)),
+        entries=tuple(_entry(this, hotkey) for hotkey in sorted(this.received | this.refused)),
         verdicts=book.verdicts(this.window - node.run.rewards.trust_windows),
     )
+
+
+def _entry(this: Round, hotkey: str) -> Entry:
+    pledge, refusal = this.pledges.get(hotkey), this.refused.get(hotkey)
+    sha256, signature = (pledge.sha256, pledge.signature) if pledge else ("", "")
+    return Entry(hotkey, sha256, signature, refusal.reason.value if refusal else "")

@@ -88,7 +88,7 @@ def equivocators(receipts: Mapping[str, Receipt], verify: VerifySignature) -> se
 def _held(receipts: Mapping[str, Receipt], leader: str) -> set[tuple[str, str]]:
     """What the leader has received itself."""
     own = receipts.get(leader)
-    return {(entry.hotkey, entry.sha256) for entry in own.entries} if own else set()
+    return {(e.hotkey, e.sha256) for e in own.entries if e.received} if own else set()
 
 
 def _received(receipts: Mapping[str, Receipt], stakes: Mapping[str, int]) -> dict[str, str]:
@@ -96,7 +96,7 @@ def _received(receipts: Mapping[str, Receipt], stakes: Mapping[str, int]) -> dic
     seen: dict[tuple[str, str], int] = defaultdict(int)
     for witness, receipt in receipts.items():
         for entry in receipt.entries:
-            if entry.sha256:
+            if entry.received:
                 seen[entry.hotkey, entry.sha256] += stakes[witness]
     total = sum(stakes.values())
     return {hotkey: sha256 for (hotkey, sha256), stake in seen.items() if 2 * stake > total}

@@ -18,9 +18,11 @@ _REASONS = frozenset(reason.value for reason in Reason)
 
 @dataclass(frozen=True)
 class Entry:
-    """One member's delta: what it had pledged and sent, or the reason why there is none to count.
+    """One member's delta: what it has pledged, and the reason why its delta does not count, if so.
 
-    `signature` is that of its commit to `sha256`, so that a witness cannot make up an object.
+    `signature` is that of its commit to `sha256`, so that a witness cannot make up an object. Both
+    are "" if it has pledged nothing. A pledge is shown even when the delta is refused: two pledges
+    prove an equivocator, whatever became of its deltas.
     """
 
     hotkey: str
@@ -31,6 +33,11 @@ class Entry:
     @property
     def pledge(self) -> Pledge:
         return Pledge(self.sha256, self.signature)
+
+    @property
+    def received(self) -> bool:
+        """Whether the witness has received the bytes that were pledged."""
+        return not self.refusal
 
 
 @dataclass(frozen=True)
@@ -114,8 +121,8 @@ def _entry(row: list[Any]) -> Entry:
         fields.signature_or_none("signature"),
         _refusal(fields.take("refusal")),
     )
-    if bool(entry.sha256) == bool(entry.refusal) or bool(entry.sha256) != bool(entry.signature):
-        raise Malformed("an entry is either a digest with a signature or a refusal")
+    if bool(entry.sha256) != bool(entry.signature) or not (entry.sha256 or entry.refusal):
+        raise Malformed("an entry has a digest with a signature, or a refusal, or both")
     return entry
 
 

@@ -85,17 +85,22 @@ def second_opinion(
     for hotkey in ("5A", "5B", "5C", "5D"):
         vouched, norm = _vouched(hotkey, receipts, weights, trust)
         mine = [(w, row) for w, row in rows if row.hotkey == hotkey]
-        honest = len({row.sha256 for _, row in mine if row == entry(hotkey, row.sha256)}) < 2
+        signed = {row.sha256 for _, row in mine if _signature(row) == row.signature}
+        mine = [(w, row) for w, row in mine if not row.refusal]
         for sha256 in (A, B):
             weight = sum(weights[w] for w, row in mine if row.sha256 == sha256)
-            held = any((row.hotkey, row.sha256) == (hotkey, sha256) for row in own)
+            held = any((row.hotkey, row.sha256, row.refusal) == (hotkey, sha256, "") for row in own)
             seen = weight > whole - weight and (leader not in stakes or held)
-            if seen and honest and vouched > whole - vouched:
+            if seen and len(signed) < 2 and vouched > whole - vouched:
                 accepted.append(Accepted(hotkey, sha256))
                 norms.append(norm)
     norms.sort()
     middle = norms[(len(norms) - 1) // 2 : len(norms) // 2 + 1] or [INF]
     return Admission(tuple(accepted), sum(middle) / len(middle))
+
+
+def _signature(row: Entry) -> str:
+    return entry(row.hotkey, row.sha256).signature
 
 
 def _vouched(

@@ -69,6 +69,17 @@ def test_even_a_witness_of_one_rao_can_prove_an_equivocation() -> None:
     assert entering({**seen, "5None": proof}, STAKES) == {"5Alice": A, "5Bob": B}
 
 
+def test_a_pledge_whose_delta_was_refused_counts_for_nothing_but_proves_an_equivocation() -> None:
+    refused = replace(entry("5Alice", A), refusal="bad_commit")
+    seen = alike(passing("5Alice"))
+    without = replace(seen["5W1"], entries=(refused,))
+    assert entering({**seen, "5W3": without}) == {"5Alice": A}
+    assert entering({"5W1": seen["5W1"], "5W2": without, "5W3": without}) == {}
+    assert entering({**seen, "5W3": without}, leader="5W3") == {}
+    other = replace(without, entries=(replace(entry("5Alice", C), refusal="absent"),))
+    assert entering({**seen, "5W3": other}) == {}
+
+
 @pytest.mark.parametrize("signer", ["5Evil", "5W1", "5Bob"])
 def test_a_witness_cannot_make_up_an_equivocation(signer: str) -> None:
     seen = alike(passing("5Alice"), passing("5Bob"), entries={"5Alice": A, "5Bob": B})
@@ -335,13 +346,23 @@ VERDICTS = st.builds(
     st.sampled_from([False, False, True]),
     st.sampled_from([0.5, 1.0, 2.0, 3.0, 100.0]),
 )
-VIEWS = st.tuples(st.sampled_from([A, A, A, B, ""]), st.integers(0, 3).map(bool))
+MOSTLY = st.integers(0, 3).map(bool)
+VIEWS = st.tuples(st.sampled_from([A, A, A, B, ""]), MOSTLY, MOSTLY)
+
+
+def seen_as(hotkey: str, sha256: str, signed: bool, arrived: bool) -> Entry:
+    if not sha256:
+        return entry(hotkey, "")
+    found = entry(hotkey, sha256) if signed else forged(hotkey, sha256)
+    return found if arrived else replace(found, refusal="absent")
+
+
 RECEIPTS = st.builds(
     lambda entries, verdicts: replace(
         receipt({}, *(replace(verdict, hotkey=hotkey) for hotkey, verdict in verdicts.items())),
         entries=tuple(
-            entry(hotkey, sha256) if signed or not sha256 else forged(hotkey, sha256)
-            for hotkey, (sha256, signed) in sorted(entries.items())
+            seen_as(hotkey, sha256, signed, arrived)
+            for hotkey, (sha256, signed, arrived) in sorted(entries.items())
         ),
     ),
     # Most see and judge most: what is drawn thinly never comes near half of the stake.

@@ -57,9 +57,13 @@ def test_a_miner_killed_after_its_upload_sends_no_second_one(tmp_path: Path) -> 
         running.kill("miner0")
         running.restart("miner0")
         running.until(lambda: len(running.accepted("miner0")) >= 2, "deltas accepted again")
-        assert running.accepted("miner0")[0] == first
+        sealed = [event["window"] for event in running.events("miner0", "sealed")]
+        assert sealed.count(first) == 1
         assert not running.events("miner0", "error")
-        assert not running.events("validator0", "rejected")
+        # A slow machine's miner may miss the window in which it came back; none is refused.
+        refused = running.events("validator0", "rejected")
+        assert {event["reason"] for event in refused} <= {"absent"}
+        assert first not in {event["window"] for event in refused}
         running.together_after(running.accepted("miner0")[-1])
         require_one_line(running)
 

@@ -76,9 +76,9 @@ async def reveal_and_overwrite(node: Node, window: int, work: miner.Work) -> Non
 async def commit_to_two(node: Node, window: int, work: miner.Work) -> None:
     """A second commit, to other bytes, beside the first."""
     run = node.run.run.id
-    await _honest_commit(node, window, work)
     other = seal_commit(run, window, digest(_other(node, work.sealed)), node.hotkey, node.keys.sign)
     node.store.put(f"{commit_key(run, window)}.other", other)
+    await _honest_commit(node, window, work)
 
 
 async def reveal_two(node: Node, window: int, work: miner.Work) -> None:
