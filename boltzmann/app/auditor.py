@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from boltzmann.app.machine import open_data, open_worker
 from boltzmann.chain.connect import connect
@@ -22,9 +21,6 @@ from boltzmann.node.runconfig import find_run
 from boltzmann.ports import Chain, LoadPages, Telemetry
 from boltzmann.protocol.pages import PageSchedule
 from boltzmann.store.reader import PublicReader
-
-if TYPE_CHECKING:
-    pass
 
 _FETCH_SECONDS = 60.0  # an audit has time
 _POLL_SECONDS = 1.0
