@@ -11,6 +11,7 @@ from pathlib import Path
 import hostile_peer
 import pytest
 from hostile_peer import BODY, HEAD, SLACK, Peer, Play, Script
+from store_kit import reason
 from store_servers import self_signed
 
 from boltzmann.protocol.rejection import Reason, Rejection
@@ -30,11 +31,6 @@ def reader() -> PublicReader:
 
 def get(reader: PublicReader, peer: Peer, seconds: float = 0.5) -> bytes | Rejection:
     return reader.get(peer.address, "run/1/delta", max_bytes=1000, seconds=seconds)
-
-
-def reason(answer: bytes | Rejection | None) -> Reason:
-    assert isinstance(answer, Rejection), f"not refused: {str(answer)[:50]}"
-    return answer.reason
 
 
 def both(

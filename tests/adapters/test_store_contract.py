@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from store_kit import MIB, read, reason
 from store_servers import (
     OTHER_KEYS,
     Place,
@@ -20,12 +21,11 @@ from store_servers import (
 )
 
 from boltzmann.errors import ConfigError, StoreConflict, StoreError
-from boltzmann.ports import Reader, Store
-from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.ports import Reader
+from boltzmann.protocol.rejection import Reason
 from boltzmann.store.reader import PublicReader
 from boltzmann.store.s3 import S3Store
 
-MIB = 1 << 20
 PLACES: dict[str, Callable[[Path], AbstractContextManager[Place]]] = {
     "moto": moto_place,
     "moto-without-conditions": lambda folder: moto_behind(folder, refuses_conditions),
@@ -50,15 +50,6 @@ def store(place: Place) -> S3Store:
 @pytest.fixture
 def key() -> str:
     return f"run/7/{os.urandom(6).hex()}"
-
-
-def read(store: Store, key: str, max_bytes: int = 8 * MIB) -> bytes | Rejection:
-    return store.get(store.address, key, max_bytes=max_bytes, seconds=20)
-
-
-def reason(answer: bytes | Rejection | None) -> Reason:
-    assert isinstance(answer, Rejection), f"not refused: {str(answer)[:50]}"
-    return answer.reason
 
 
 @pytest.mark.parametrize("size", [0, 1, 5 * MIB + 3])

@@ -10,25 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from store_kit import read, reason
 from store_servers import OTHER_KEYS, Place, moto_behind, rclone_place
 
 from boltzmann.errors import ConfigError, StoreError, StoreUnavailable
-from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.protocol.rejection import Reason
 from boltzmann.store.s3 import S3Store
 
 
 @pytest.fixture
 def key() -> str:
     return f"run/7/{os.urandom(6).hex()}"
-
-
-def read(store: S3Store, key: str) -> bytes | Rejection:
-    return store.get(store.address, key, max_bytes=99, seconds=20)
-
-
-def reason(answer: bytes | Rejection) -> Reason:
-    assert isinstance(answer, Rejection), f"not refused: {answer!r}"
-    return answer.reason
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["http", "https"])
@@ -80,7 +72,7 @@ def test_a_passing_conflict_is_tried_again(tmp_path: Path, key: str) -> None:
         store = place.store("busy")
         store.ensure_bucket()
         store.put(key, b"in the end")
-        assert read(store, key) == b"in the end"
+        assert read(store, key, 99) == b"in the end"
 
 
 def test_a_lasting_conflict_is_reported(tmp_path: Path, key: str) -> None:
@@ -110,7 +102,7 @@ def dead_endpoint() -> Iterator[str]:
 
 def test_a_dead_endpoint_is_unavailable(dead_endpoint: str, key: str) -> None:
     store = S3Store(dead_endpoint, "nobody", "key", "secret")
-    assert reason(read(store, key)) is Reason.UNREACHABLE
+    assert reason(read(store, key, 99)) is Reason.UNREACHABLE
     writes = (lambda: store.put(key, b"x"), lambda: store.delete(key))
     for call in (store.check, store.ensure_bucket, *writes):
         with pytest.raises(StoreUnavailable, match="does not answer"):

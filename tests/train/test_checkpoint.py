@@ -14,31 +14,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file
-from train_kit import GENESIS, RUN, Picture, Shapes, new_state, numbers, picture, update
+from train_kit import (
+    GENESIS,
+    RUN,
+    SHAPES,
+    Picture,
+    another,
+    new_state,
+    numbers,
+    picture,
+    state_after,
+    update,
+)
 
 from boltzmann.errors import StateError
 from boltzmann.train import checkpoint
 from boltzmann.train.state import ModelState, Position
 
-SHAPES: Shapes = {"a": (3,), "b.weight": (5, 7), "c": (4, 4)}
 SMALL = 500  # bytes of a shard: several of them, and tensors in pieces
 # sha256 of the descriptor of `pinned`: what every machine and library version must arrive at.
 PINNED = "82b9f2de60a69fe7f4b48426ce2f01a723d44805273e113c86a1572addada62a"
 PINNED_SHARDS = 5
-
-
-def state_after(folder: Path, windows: int, shapes: Shapes = SHAPES) -> ModelState:
-    state = new_state(folder, shapes)
-    for window in range(1, windows + 1):
-        update(state.layout, window).apply_to(state)
-    return state
-
-
-def another(folder: Path, shapes: Shapes = SHAPES) -> ModelState:
-    """A state that has seen another update, so that nothing of it is right by chance."""
-    state = new_state(folder / "another", shapes)
-    update(state.layout, 9, "elsewhere").apply_to(state)
-    return state
 
 
 def write(state: ModelState, folder: Path) -> checkpoint.Descriptor:

@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save
-from train_kit import RUN, Picture, Shapes, new_state, parameters, picture, update
+from train_kit import (
+    RUN,
+    SHAPES,
+    Picture,
+    Shapes,
+    another,
+    new_state,
+    parameters,
+    picture,
+    state_after,
+)
 
 from boltzmann.errors import CorruptState
 from boltzmann.protocol.documents import digest
@@ -23,22 +33,12 @@ from boltzmann.train.state import ModelState
 
 Tensors = Mapping[str, NDArray[np.generic]]
 
-SHAPES: Shapes = {"a": (3,), "b.weight": (5, 7), "c": (4, 4)}
 DAMAGE = ["cut", "empty", "gone", "longer"]
 
 
 def written(folder: Path, windows: int = 2, shapes: Shapes = SHAPES) -> ModelState:
-    state = new_state(folder, shapes)
-    for window in range(1, windows + 1):
-        update(state.layout, window).apply_to(state)
+    state = state_after(folder, windows, shapes)
     checkpoint.write(state, RUN, folder / "state", shard_bytes=500)
-    return state
-
-
-def another(folder: Path, shapes: Shapes = SHAPES) -> ModelState:
-    """A state that has seen another update, so that nothing of it is right by chance."""
-    state = new_state(folder / "another", shapes)
-    update(state.layout, 9, "elsewhere").apply_to(state)
     return state
 
 

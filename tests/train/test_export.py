@@ -11,7 +11,7 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 from test_full_disk import no_file_may_grow
-from train_kit import OUTER, RUN, TIED, TINY, model_state, token_batch, update
+from train_kit import BOTH, OUTER, RUN, TINY, logits, model_state, update
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from boltzmann.cli import checkpoint as command
@@ -32,22 +32,12 @@ from boltzmann.train.export import export_transformers
 from boltzmann.train.model import build_model
 from boltzmann.train.state import ModelState
 
-BOTH = pytest.mark.parametrize("config", [TINY, TIED], ids=["untied", "tied"])
-BATCH = torch.from_numpy(token_batch("probe", 2).tokens)
-
 
 def trained(folder: Path, config: ModelConfig = TINY) -> ModelState:
     """A state one window after its genesis."""
     state = model_state(folder, config)
     update(state.layout, 1).apply_to(state)
     return state
-
-
-def logits(model: torch.nn.Module) -> torch.Tensor:
-    with torch.no_grad():
-        found = model(input_ids=BATCH).logits
-    assert isinstance(found, torch.Tensor)
-    return found
 
 
 def own_logits(state: ModelState, config: ModelConfig) -> torch.Tensor:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from train_kit import TIED, TINY, Tokens, model_state, token_batch
+from train_kit import BOTH, TINY, Tokens, model_state, token_batch
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
 from boltzmann.config import ModelConfig
@@ -21,7 +21,6 @@ from boltzmann.train.model import build_model
 Floats = NDArray[np.float32]
 NO_CLIP = 1e9
 BATCHES = (token_batch("one", 5), token_batch("two", 1), token_batch("three", 2))
-BOTH = pytest.mark.parametrize("config", [TINY, TIED], ids=["untied", "tied"])
 
 
 @pytest.fixture

@@ -5,23 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
-from train_kit import SEED, TIED, TINY, model_state, token_batch, update
-from transformers.models.llama.modeling_llama import LlamaForCausalLM
+from train_kit import BOTH, SEED, TIED, TINY, logits, model_state, token_batch, update
 
 from boltzmann.config import ModelConfig
 from boltzmann.train.model import build_model, initial_parameters, parameter_shapes, refresh
 
 CPU = torch.device("cpu")
-BOTH = pytest.mark.parametrize("config", [TINY, TIED], ids=["untied", "tied"])
-
-
-def logits(model: LlamaForCausalLM) -> torch.Tensor:
-    with torch.no_grad():
-        found = model(input_ids=torch.from_numpy(token_batch("probe", 2).tokens)).logits
-    assert isinstance(found, torch.Tensor)
-    return found
 
 
 @BOTH

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from numpy.typing import NDArray
 
 from boltzmann.config import ModelConfig
@@ -34,6 +36,8 @@ TINY = ModelConfig(
     num_key_value_heads=2,
 )
 TIED = ModelConfig(**{**vars(TINY), "tie_word_embeddings": True})
+BOTH = pytest.mark.parametrize("config", [TINY, TIED], ids=["untied", "tied"])
+SHAPES: Shapes = {"a": (3,), "b.weight": (5, 7), "c": (4, 4)}
 
 
 def numbers(label: str, count: int) -> Floats:
@@ -90,6 +94,20 @@ def update(layout: Layout, window: int, label: str = "") -> Update:
     return Update(window, chosen, numbers(f"update {window} {label}", chosen.size))
 
 
+def state_after(folder: Path, windows: int, shapes: Shapes = SHAPES) -> ModelState:
+    state = new_state(folder, shapes)
+    for window in range(1, windows + 1):
+        update(state.layout, window).apply_to(state)
+    return state
+
+
+def another(folder: Path, shapes: Shapes = SHAPES) -> ModelState:
+    """A state that has seen another update, so that nothing of it is right by chance."""
+    state = new_state(folder / "another", shapes)
+    update(state.layout, 9, "elsewhere").apply_to(state)
+    return state
+
+
 @dataclass(frozen=True)
 class Picture:
     """Every bit of a state."""
@@ -122,6 +140,14 @@ def token_batch(label: str, sequences: int, length: int = 12) -> Tokens:
     data = hashlib.shake_256(label.encode()).digest(sequences * length)
     ids = np.frombuffer(data, np.uint8).astype(np.int64) % TINY.vocab_size
     return Tokens(ids.reshape(sequences, length))
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    """What the model says of one batch that is always the same."""
+    with torch.no_grad():
+        found = model(input_ids=torch.from_numpy(token_batch("probe", 2).tokens)).logits
+    assert isinstance(found, torch.Tensor)
+    return found
 
 
 def positions_of(chosen: Slice) -> NDArray[np.int64]:
