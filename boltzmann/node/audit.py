@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +15,6 @@ from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
 from boltzmann.protocol.rewards import absent, failed, passed, weights
 from boltzmann.protocol.scoring import Comparison, compare, judge
-
-# Who is audited is private to the validator, and never consensus-relevant.
-_private = random.SystemRandom()
 
 
 @dataclass(frozen=True)
@@ -35,8 +31,8 @@ def plan(node: Node, book: Book, this: Round) -> None:
     """Queue the round's audits: who is not trusted first, then a private draw of the others."""
     known = [hotkey for hotkey in this.received if _is_known(node, book, this, hotkey)]
     fresh = [hotkey for hotkey in this.received if hotkey not in known]
-    drawn = [hotkey for hotkey in known if _private.random() < node.run.rewards.audit_rate]
-    this.queue = [*_shuffled(fresh), *_shuffled(drawn)]
+    drawn = [hotkey for hotkey in known if node.private.random() < node.run.rewards.audit_rate]
+    this.queue = [*_shuffled(node, fresh), *_shuffled(node, drawn)]
 
 
 async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcomers: bool) -> None:
@@ -153,5 +149,5 @@ def report(node: Node, book: Book, this: Round) -> None:
         )
 
 
-def _shuffled(hotkeys: list[str]) -> list[str]:
-    return _private.sample(hotkeys, len(hotkeys))
+def _shuffled(node: Node, hotkeys: list[str]) -> list[str]:
+    return node.private.sample(hotkeys, len(hotkeys))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
 from boltzmann.config import RunConfig
@@ -27,7 +28,8 @@ class Node:
     """One miner's or validator's parts.
 
     `fetch_seconds` bounds the whole read of one object; `poll_seconds` is how long the node waits
-    between two looks for a peer's object; `trip` is called at every stage of a window.
+    between two looks for a peer's object; `trip` is called at every stage of a window; `private` is
+    randomness nobody else may foresee: who is audited, and on which pages a candidate is tested.
     """
 
     run: RunConfig
@@ -46,6 +48,7 @@ class Node:
     councils: Councils
     manifests: Manifests
     trip: Trip = nothing
+    private: Random = field(default_factory=SystemRandom)
 
     @property
     def clock(self) -> WindowClock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from functools import partial
 
 from boltzmann.node.candidate import build
@@ -25,8 +24,6 @@ from boltzmann.protocol.manifest import Proposal
 from boltzmann.protocol.rejection import Rejection
 
 APPROVED = "approved"  # the journal's name for what this node has approved in a window
-# Which pages are held out is private to the voter, and never consensus-relevant.
-_private = random.SystemRandom()
 
 
 def draw_held_out(node: Node, window: int) -> tuple[int, ...]:
@@ -37,7 +34,7 @@ def draw_held_out(node: Node, window: int) -> tuple[int, ...]:
     if total - len(taken) < node.run.agreement.held_out_pages:
         return node.schedule.control(window)
     while len(pages) < node.run.agreement.held_out_pages:
-        page = _private.randrange(total)
+        page = node.private.randrange(total)
         if page not in taken:
             pages.add(page)
     return tuple(sorted(pages))
