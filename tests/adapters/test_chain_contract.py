@@ -1,7 +1,7 @@
 """What every adapter of the chain port must do, on every kind of network there is.
 
-Here: what is read of blocks and of the subnet, by several readers at once. What is written has a
-file of its own.
+Here: blocks, the subnet, and several adapters at once. Commitments and weights have a file of their
+own.
 """
 
 from __future__ import annotations
