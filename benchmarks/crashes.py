@@ -258,6 +258,9 @@ async def _until(
         for victim in victims:
             process = _process(network, victim.name)
             if process.process.exitcode is not None:
+                if not victim.moments:
+                    said = process.log.read_text()[-2000:]
+                    raise RuntimeError(f"{victim.name} ended, and not by a kill of ours:\n{said}")
                 victim.survived.append(victim.moments.popleft())
                 network.spawn(process.member, {"CRASH_AT": victim.setting})
                 deadline = time.monotonic() + PATIENCE_S
