@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
+
 from boltzmann.audit.line import Line, past
 from boltzmann.audit.report import Report, signature_of
 from boltzmann.node.councils import Council
@@ -12,7 +14,7 @@ from boltzmann.node.manifests import Held
 from boltzmann.node.membership import Peer
 from boltzmann.node.node import Node
 from boltzmann.node.objects import manifest_key
-from boltzmann.node.round import Duty, Round, assigned, chosen_in
+from boltzmann.node.round import Duty, Round, assigned, chosen_in, points_of
 from boltzmann.node.tip import Holder, holders_of
 from boltzmann.protocol.manifest import Proposal
 
@@ -83,7 +85,9 @@ class Case:
             duty=Duty(self.window, self.base, self.past.members, self.past.pages),
             council=self.past.council,
             chosen=await chosen_in(self.node, self.window),
+            points=await points_of(self.node, self.window),
             control=bytearray(),
+            control_points=np.empty(0, np.float32),
         )
 
 

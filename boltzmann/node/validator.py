@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from boltzmann.node.agree import agree
-from boltzmann.node.audit import audit_until, plan, refuse, report
+from boltzmann.node.audit import audit_until, plan, refuse, report, settle
 from boltzmann.node.book import Book
 from boltzmann.node.budget import tell_budget
 from boltzmann.node.checkpoints import Checkpoints
@@ -48,6 +48,7 @@ async def validate(node: Node) -> None:
             if last is not None:
                 # Audits of the last window run while the miners train this one.
                 await audit_until(node, book, last, node.clock.close(window), newcomers=False)
+                settle(node, book, last)
                 report(node, book, last)
                 last = None  # half a slice's memory: its control gradient
             last = await validate_window(node, book, duty, collecting)
@@ -76,7 +77,7 @@ async def validate_window(
     for hotkey, why in this.refused.items():
         refuse(node, book, this, hotkey, why)
     laps.end("ingest")
-    plan(node, book, this)
+    await plan(node, book, this)
     with node.stage(Stage.AUDIT, window):
         await audit_until(node, book, this, clock.receipts_by(window), newcomers=True)
         book.save()
@@ -86,6 +87,7 @@ async def validate_window(
     desk = await agree(node, this)
     receipts = {witness: receipt for witness, (receipt, _) in desk.receipts.items()}
     for verdict in (verdict for receipt in receipts.values() for verdict in receipt.verdicts):
+        book.cover(verdict)
         book.doubt(verdict)
     two_faced = equivocators(receipts, node.verify)
     for hotkey in sorted(two_faced & set(this.members)):

@@ -13,6 +13,8 @@ from boltzmann.protocol.rejection import Reason, Rejection
 
 Floats = NDArray[np.float32]
 
+_TINY = 1e-36  # what underflow may leave
+
 
 @dataclass(frozen=True)
 class GateConfig:
@@ -22,6 +24,37 @@ class GateConfig:
     tensor_min: float
     norm_min: float
     norm_max: float
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """How audits are done.
+
+    `points`: audit points per window, 0 for none, which makes all audits full; `full_rate`: share
+    of a trusted hotkey's audits that are full; `age_max`: windows after which one is certain;
+    `slice_min`: the least gate of a delta's slice against one of its pages, in units of
+    1/sqrt(pages), which is what orthogonal pages of equal length have; `scale_max`: by which factor
+    the slice may be longer or shorter than its page and points suggest.
+    """
+
+    points: int = 4096
+    full_rate: float = 0.125
+    age_max: int = 16
+    slice_min: float = 0.4
+    scale_max: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError naming what is out of range."""
+        if self.points < 0:
+            raise ValueError(f"audit.points must not be negative: {self.points}")
+        if not 0.0 < self.full_rate <= 1.0:
+            raise ValueError(f"audit.full_rate must be in (0, 1], not {self.full_rate}")
+        if self.age_max < 1:
+            raise ValueError(f"audit.age_max must be 1 or more: {self.age_max}")
+        if not 0.0 <= self.slice_min <= 1.0:
+            raise ValueError(f"audit.slice_min must be in [0, 1], not {self.slice_min}")
+        if not self.scale_max >= 1.0:
+            raise ValueError(f"audit.scale_max must be 1 or more: {self.scale_max}")
 
 
 @dataclass(frozen=True)
@@ -71,6 +104,87 @@ def compare(
     )
 
 
+@dataclass(frozen=True)
+class OnPage:
+    """Values on the audit points `[points] float32` and on the slice `[n] float32`."""
+
+    points: Floats
+    slice: Floats
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A spot audit's figures.
+
+    `share`: the page's share against its recomputation, on the audit points; `slice_gate`: ρ of the
+    delta's slice and the page's recomputed one; `norm`: how long page and points suggest that the
+    slice is; `norm_ratio`: how long it is, by that.
+    """
+
+    share: Comparison
+    slice_gate: float
+    norm: float
+    norm_ratio: float
+
+
+def compare_page(
+    page: int,
+    shares: Floats,
+    delta: Floats,
+    recomputed: OnPage,
+    control: OnPage,
+    bounds: tuple[Sequence[int], Sequence[int]],
+) -> Spot:
+    """Figures of one page: `shares` `[pages, points]` and `delta` are the upload's.
+
+    `bounds`: those of the points' tensors, and of the slice's. The share on the points is compared
+    as in `compare`. Off the points the slice must still hold this page's gradient: pages of a delta
+    are nearly orthogonal once the control gradient is projected out, so each of P pages has a gate
+    of about 1/sqrt(P) with their mean, and what was put there instead has none.
+    """
+    on_points, on_slice = bounds
+    whole = compare(delta, recomputed.slice, control.slice, on_slice)
+    length, _ = _lengths(recomputed.slice, delta)
+    points, total = _lengths(recomputed.points, shares.sum(axis=0, dtype=np.float64))
+    norm = total * length / points if points > 0.0 else 0.0
+    return Spot(
+        share=compare(shares[page], recomputed.points, control.points, on_points),
+        slice_gate=whole.gate,
+        norm=norm,
+        norm_ratio=_norm_ratio((whole.norm_ratio * length) ** 2, norm**2),
+    )
+
+
+def judge_page(
+    spot: Spot, pages: int, gate: GateConfig, config: AuditConfig, names: Sequence[str]
+) -> Rejection | None:
+    """None if the page passes, else the first threshold it fails. NaN fails each of them."""
+    refusal = judge(spot.share, gate, names)
+    if refusal is not None:
+        return refusal
+    least = config.slice_min / np.sqrt(pages)
+    if not spot.slice_gate >= least:
+        return Rejection(Reason.SLICE, f"rho {spot.slice_gate:.4f} < {least:.4f}")
+    if not 1.0 / config.scale_max <= spot.norm_ratio <= config.scale_max:
+        return Rejection(Reason.NORM, f"the slice's norm ratio {spot.norm_ratio:.4f}")
+    return None
+
+
+def add_up(shares: Floats, values: Floats, rounding: float) -> Rejection | None:
+    """None if shares `[pages, n]` add up to the delta's `values` `[n]` at the same coordinates.
+
+    Each number is off by at most `rounding` of itself, once for the codec; a little is left for the
+    additions.
+    """
+    total = shares.sum(axis=0, dtype=np.float64)
+    room = np.abs(shares).sum(axis=0, dtype=np.float64) + np.abs(values)
+    wrong = np.flatnonzero(~(np.abs(total - values) <= 1.05 * rounding * room + _TINY))
+    if len(wrong) == 0:
+        return None
+    detail = f"at {len(wrong)} of {len(values)} points, first {total[wrong[0]]:g}, not "
+    return Rejection(Reason.SHARES, f"{detail}{values[wrong[0]]:g}")
+
+
 def judge(comparison: Comparison, config: GateConfig, names: Sequence[str]) -> Rejection | None:
     """None if the work passes, else the first threshold it fails, with the figure.
 
@@ -92,6 +206,10 @@ def _products(delta: Floats, recomputed: Floats, control: Floats) -> tuple[float
     d, g, c = (x.astype(np.float64) for x in (delta, recomputed, control))
     pairs = ((d, d), (g, g), (c, c), (d, g), (d, c), (g, c))
     return tuple(float(np.dot(x, y)) for x, y in pairs)
+
+
+def _lengths(*vectors: NDArray[np.floating]) -> tuple[float, ...]:
+    return tuple(float(np.sqrt(np.dot(x, x))) for x in (v.astype(np.float64) for v in vectors))
 
 
 def _norm_ratio(dd: float, gg: float) -> float:

@@ -114,7 +114,7 @@ async def wrong_proposal(of: Council, leader: str, witnesses: list[str]) -> Prop
         {witness: receipt for witness, (receipt, _) in receipts.items()},
         of.rounds[witnesses[0]].council.witnesses,
         Keys(leader).hotkey,
-        of.config.rewards.trust_windows,
+        of.config.terms,
         of.nodes[leader].node.verify,
     )
     return Proposal(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from reference import verify_hash
 from tampering import A, B, pledged
 
-from boltzmann.protocol.admission import Accepted, Admission, admit
+from boltzmann.protocol.admission import Accepted, Admission, Terms, admit
 from boltzmann.protocol.receipts import Entry, Receipt, Verdict
 
 WINDOW, TRUST = 20, 5
@@ -45,7 +45,7 @@ def admitted(
     trust: int = TRUST,
     leader: str = "5Leader",  # who is no witness, unless a test says so
 ) -> Admission:
-    return admit(receipts, stakes, leader, trust, verify_hash)
+    return admit(receipts, stakes, leader, Terms(trust), verify_hash)
 
 
 def entering(
