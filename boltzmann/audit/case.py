@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
 from boltzmann.audit.line import Line, past
 from boltzmann.audit.report import Report, signature_of
 from boltzmann.node.councils import Council
@@ -86,8 +84,6 @@ class Case:
             council=self.past.council,
             chosen=await chosen_in(self.node, self.window),
             points=await points_of(self.node, self.window),
-            control=bytearray(),
-            control_points=np.empty(0, np.float32),
         )
 
 

@@ -13,7 +13,7 @@ from boltzmann.node.audit import Finding, examine
 from boltzmann.node.ingest import collect, ingest
 from boltzmann.node.node import Node
 from boltzmann.node.objects import receipt_key
-from boltzmann.node.round import Round, Task, in_codec
+from boltzmann.node.round import Round, Task
 from boltzmann.protocol.admission import equivocators
 from boltzmann.protocol.receipts import Receipt, Verdict, open_receipt
 from boltzmann.protocol.rejection import Reason, Rejection
@@ -35,9 +35,7 @@ async def check_verdicts(case: Case, this: Round, receipts: Receipts) -> None:
     if not said:
         return
     gradient = await node.worker.delta(node.schedule.control(case.window))
-    this.control = await in_codec(node, this.chosen, gradient)
-    codec = node.run.exchange.codec
-    this.control_points = codec.roundtrip(this.points.gather(gradient.tensors))
+    await node.worker.run(partial(this.set_control, node, gradient))
     await ingest(node, this, await collect(node, this.duty))
     shown = await _shown(case, receipts, {witness for witness, _ in said})
     two_faced = equivocators(shown, node.verify)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
@@ -16,6 +17,8 @@ from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
 from boltzmann.protocol.rewards import absent, audited, earned, failed, weights
 from boltzmann.protocol.scoring import compare, compare_page, judge, judge_page
 from boltzmann.protocol.wire import Opened
+
+MOST_ALARMS = 8  # of others that are looked at again in a window
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,27 @@ def _shuffled(node: Node, tasks: list[Task]) -> list[Task]:
     return node.private.sample(tasks, len(tasks))
 
 
+def look_again(node: Node, rounds: Sequence[Round]) -> None:
+    """Queue what other validators' audits have failed in these rounds, before anything else.
+
+    Who is found out by one validator so owes the same to all: each goes by its own recomputation.
+    A few at most, so that false alarms do not keep a validator from its own audits.
+    """
+    alarms = [verdict for this in rounds for verdict in this.alarms]
+    some = node.private.sample(alarms, min(len(alarms), MOST_ALARMS))
+    for this in rounds:
+        for verdict in some:
+            pages = this.pages.get(verdict.hotkey, ())
+            if (
+                verdict.window == this.window
+                and verdict.hotkey in this.received
+                and verdict.hotkey not in this.unpaid
+                and verdict.page in (-1, *pages)
+            ):
+                place = None if verdict.page < 0 else pages.index(verdict.page)
+                this.queue.insert(0, Task(verdict.hotkey, place, again=True))
+
+
 async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcomers: bool) -> None:
     """Work through the queue until `block`; with `newcomers`, those without trust only.
 
@@ -75,7 +99,7 @@ async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcom
         received = this.received[task.hotkey]
         finding = await node.worker.run(partial(examine, node, this, task, received))
         this.queue.pop(0)
-        _record(node, book, this, task.hotkey, finding)
+        _record(node, book, this, task, finding)
 
 
 def _is_known(node: Node, book: Book, this: Round, hotkey: str) -> bool:
@@ -107,6 +131,8 @@ def examine(node: Node, this: Round, task: Task, received: Received) -> Finding 
     if isinstance(opened, Rejection):
         return opened
     with node.worker.state.parameters_before(this.window):
+        if not this.control:
+            this.set_control(node, node.worker.compute(node.schedule.control(this.window)))
         if task.page is None:
             return _examine_all(node, this, task.hotkey, opened)
         return _examine_page(node, this, task.hotkey, task.page, opened)
@@ -142,15 +168,18 @@ def _examine_page(node: Node, this: Round, hotkey: str, place: int, opened: Open
     return Finding(spot.share.score, spot.share.gate, refusal, delta.loss, spot.norm, page)
 
 
-def _record(node: Node, book: Book, this: Round, hotkey: str, finding: Finding | Rejection) -> None:
+def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | Rejection) -> None:
+    hotkey = task.hotkey
     if isinstance(finding, Rejection):
         refuse(node, book, this, hotkey, finding)
         return
     this.losses.append(finding.loss)
-    this.passed.add(hotkey)
-    if not book.counts(hotkey, this.window, "audited"):
-        return
     refusal = finding.refusal
+    if task.again and refusal is None:
+        return  # a false alarm
+    this.passed.add(hotkey)
+    if not book.counts(hotkey, this.window, "again" if task.again else "audited"):
+        return
     if not SMALLEST_NORM <= finding.norm <= LARGEST_NORM:  # nothing that could be aggregated
         refusal = refusal or Rejection(Reason.NORM, f"recomputed {finding.norm:g}")
     book[hotkey] = audited(book[hotkey], finding.score, finding.gate)
@@ -159,7 +188,7 @@ def _record(node: Node, book: Book, this: Round, hotkey: str, finding: Finding |
     book.judge(
         Verdict(hotkey, this.window, reason, finding.score, finding.gate, norm, finding.page)
     )
-    if refusal is not None:
+    if refusal is not None and hotkey not in this.unpaid:
         this.unpaid.add(hotkey)
         book[hotkey] = failed(book[hotkey], node.run.rewards)
         _report_refusal(node, this, hotkey, refusal)

@@ -18,6 +18,7 @@ from boltzmann.node.node import Node
 from boltzmann.protocol.aggregate import BLOCK
 from boltzmann.protocol.codec import Codec
 from boltzmann.protocol.points import Points, draw
+from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.reveal import Pledge
 from boltzmann.protocol.scoring import OnPage
@@ -58,29 +59,33 @@ class Duty:
 
 @dataclass(frozen=True)
 class Task:
-    """One audit to do. `page`: the place of the one page to recompute, None for all of them."""
+    """One audit to do. `page`: the place of the one page to recompute, None for all of them;
+    `again`: another validator's failed audit is looked at again."""
 
     hotkey: str
     page: int | None = None
+    again: bool = False
 
 
 @dataclass
 class Round:
     """One window's state of affairs.
 
-    `control`: the control gradient's slice in the codec, `control_points`: its values on the audit
+    `control`: the control gradient's slice in the codec, empty when it was let go;
+    `control_points`: its values on the audit
     points `[points] float32`; `pledges`: the members' commits; `received` and `refused`: what came
     of each member; `is_witness`: whether everything was read in time, so that this node may say
     what it saw; `queue`: audits still to do, in order; `losses`: what they recomputed, in nats per
-    token; `passed`, `unpaid`: whose work an audit passed, and who gets nothing for this window.
+    token; `passed`, `unpaid`: whose work an audit passed, and who gets nothing for this window;
+    `alarms`: failed audits, of this window or earlier ones, that the window's receipts tell of.
     """
 
     duty: Duty
     council: Council
     chosen: Slice
     points: Points
-    control: bytearray
-    control_points: Floats
+    control: bytearray = field(default_factory=bytearray)
+    control_points: Floats = field(default_factory=lambda: np.empty(0, np.float32))
     received: dict[str, Received] = field(default_factory=dict)
     pledges: dict[str, Pledge] = field(default_factory=dict)
     refused: dict[str, Rejection] = field(default_factory=dict)
@@ -89,6 +94,7 @@ class Round:
     losses: list[float] = field(default_factory=list)
     passed: set[str] = field(default_factory=set)
     unpaid: set[str] = field(default_factory=set)
+    alarms: list[Verdict] = field(default_factory=list)
 
     @property
     def window(self) -> int:
@@ -105,6 +111,12 @@ class Round:
     @property
     def pages(self) -> Mapping[str, tuple[int, ...]]:
         return self.duty.pages
+
+    def set_control(self, node: Node, gradient: Delta) -> None:
+        """In the worker's thread: hold the control gradient as audits need it."""
+        codec = node.run.exchange.codec
+        self.control = codec.encode(self.chosen.gather(gradient.tensors))
+        self.control_points = codec.roundtrip(self.points.gather(gradient.tensors))
 
     def control_on_page(self, codec: Codec) -> OnPage:
         """The control gradient, as an audit of one page needs it."""
@@ -148,16 +160,9 @@ async def open_round(node: Node, duty: Duty) -> Round:
     """
     gradient = await node.worker.delta(node.schedule.control(duty.window))
     chosen, points = await chosen_in(node, duty.window), await points_of(node, duty.window)
-    control = await in_codec(node, chosen, gradient)
-    on_points = node.run.exchange.codec.roundtrip(points.gather(gradient.tensors))
-    council = await node.councils.at(duty.window)
-    return Round(duty, council, chosen, points, control, on_points)
-
-
-async def in_codec(node: Node, chosen: Slice, gradient: Delta) -> bytearray:
-    """The slice of a gradient as it would travel."""
-    codec = node.run.exchange.codec
-    return await node.worker.run(lambda: codec.encode(chosen.gather(gradient.tensors)))
+    this = Round(duty, await node.councils.at(duty.window), chosen, points)
+    await node.worker.run(lambda: this.set_control(node, gradient))
+    return this
 
 
 def on_page(node: Node, this: Round, gradient: Delta, pages: int) -> OnPage:

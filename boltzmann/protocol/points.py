@@ -75,7 +75,7 @@ def draw(layout: Layout, open_hash: bytes, total: int) -> Points:
     draws = np.frombuffer(data, ">u4").astype(np.int64)
     chosen, used = [], 0
     for size, points in zip(layout.sizes, counts, strict=True):
-        edges = np.arange(points + 1, dtype=np.int64) * size // points
+        edges = np.arange(points + 1, dtype=np.int64) * size // max(1, points)
         chosen.append(edges[:-1] + draws[used : used + points] % np.diff(edges))
         used += points
     return Points(layout, tuple(chosen))

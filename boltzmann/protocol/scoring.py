@@ -144,14 +144,14 @@ def compare_page(
     """
     on_points, on_slice = bounds
     whole = compare(delta, recomputed.slice, control.slice, on_slice)
-    length, _ = _lengths(recomputed.slice, delta)
+    length, actual = _lengths(recomputed.slice, delta)
     points, total = _lengths(recomputed.points, shares.sum(axis=0, dtype=np.float64))
     norm = total * length / points if points > 0.0 else 0.0
     return Spot(
         share=compare(shares[page], recomputed.points, control.points, on_points),
         slice_gate=whole.gate,
         norm=norm,
-        norm_ratio=_norm_ratio((whole.norm_ratio * length) ** 2, norm**2),
+        norm_ratio=_norm_ratio(actual**2, norm**2),
     )
 
 

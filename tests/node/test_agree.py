@@ -198,7 +198,7 @@ async def test_a_checkpoint_that_a_majority_has_not_made_is_not_agreed_on(
 
 
 async def test_a_candidate_that_makes_the_model_worse_is_vetoed(s3: str, tmp_path: Path) -> None:
-    outer = replace(CONFIG.outer, schedule=((0, 5.0),))
+    outer = replace(CONFIG.outer, schedule=((0, 50.0),))
     config = with_rules(replace(CONFIG, outer=outer), loss_rise_max=0.0)
     async with council(s3, tmp_path, config) as of:
         await of.honest()

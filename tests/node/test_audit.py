@@ -239,12 +239,12 @@ async def test_audits_that_the_state_has_left_behind_are_dropped_and_told(
         at.upload("anna", await at.work("anna"))
         await at.ingest()
         await plan(at.validator.node, at.book, at.this)
-        for window in (1, 2):
+        for window in range(1, 5):  # one more than the undo log holds
             at.leader.publish(at.leader.close(window))
-        await at.script.advance(CLOCK.decide(2))
-        await at.validator.node.blocks.until(CLOCK.decide(2))
-        assert await follow(at.validator.node, 2) is None
-        await audit_until(at.validator.node, at.book, at.this, CLOCK.close(3), newcomers=False)
+        await at.script.advance(CLOCK.decide(4))
+        await at.validator.node.blocks.until(CLOCK.decide(4))
+        assert await follow(at.validator.node, 4) is None
+        await audit_until(at.validator.node, at.book, at.this, CLOCK.close(5), newcomers=False)
         report(at.validator.node, at.book, at.this)
         assert [task.hotkey for task in at.this.queue] == [Keys("anna").hotkey]
         (told,) = at.validator.told.of("error")
@@ -275,6 +275,7 @@ async def test_a_report_shows_each_member_as_it_stands(s3: str, tmp_path: Path) 
     async with scene(s3, tmp_path) as at:
         at.upload("anna", await at.work("anna"))
         await at.judge()
+        settle(at.validator.node, at.book, at.this)
         report(at.validator.node, at.book, at.this)
         peers = {event["hotkey"]: event for event in at.validator.told.of("peer")}
         assert set(peers) == {Keys(name).hotkey for name in MINERS}
