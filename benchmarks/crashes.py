@@ -40,7 +40,6 @@ RESULTS = Path(__file__).parent / "results"
 FIRST_WINDOW = 2  # of a crash
 TAIL_WINDOWS = 2  # after the last crash
 PATIENCE_S = 30.0  # at a gate
-NUDGE_AFTER_S = 5.0  # at one with a spare block
 NEVER = 10**9
 MOST_WINDOWS = 120
 
@@ -149,11 +148,10 @@ async def _run(network: Network, victims: list[Victim], last: int) -> tuple[dict
         clock, window = network.plan.clock(), 0
         while window < last:
             window += 1
-            for block, spare, done in _gates(network, window):
+            for block, done in _gates(network, window):
                 release_chain(network.chain, until=block)
                 await _until(network, victims, partial(_has_come, network, block))
-                nudge = partial(release_chain, network.chain, until=block + spare)
-                await _until(network, victims, done, nudge)
+                await _until(network, victims, done)
             release_chain(network.chain, until=clock.decide(window))
             if victims and last == NEVER and not any(v.moments for v in victims):
                 last = window + TAIL_WINDOWS
@@ -164,12 +162,8 @@ async def _run(network: Network, victims: list[Victim], last: int) -> tuple[dict
     return _one_line(_histories(network)), window
 
 
-def _gates(network: Network, window: int) -> list[tuple[int, int, Callable[[], bool]]]:
-    """(block, spare blocks, what must be done before the next one) of a window, in order.
-
-    Who comes back may first wait for its weights to enter a block, so where a deadline leaves room
-    for one more block, one comes.
-    """
+def _gates(network: Network, window: int) -> list[tuple[int, Callable[[], bool]]]:
+    """(block, what must be done before the next one) of a window, in order."""
     clock = network.plan.clock()
     names = [member.name for member in network.plan.members]
     miners = [name for name in names if name.startswith("miner")]
@@ -189,18 +183,17 @@ def _gates(network: Network, window: int) -> list[tuple[int, int, Callable[[], b
 
     certified = f'"stage": "{Stage.CERTIFY.value}", "window": {window}}}'
     return [
-        (clock.open(window), 1, held(names, window - 1)),
-        (clock.close(window) - 1, 0, stage(miners, Stage.TRAIN)),
-        (clock.close(window), 0, stage(miners, Stage.COMMIT)),
-        (clock.commit_by(window), 0, stage(validators, Stage.PLEDGES)),
-        (clock.reveal_at(window), 0, stage(miners, Stage.UPLOAD)),
-        (clock.upload_by(window), 1, stage(validators, Stage.RECEIPT)),
+        (clock.open(window), held(names, window - 1)),
+        (clock.close(window) - 1, stage(miners, Stage.TRAIN)),
+        (clock.close(window), stage(miners, Stage.COMMIT)),
+        (clock.commit_by(window), stage(validators, Stage.PLEDGES)),
+        (clock.reveal_at(window), stage(miners, Stage.UPLOAD)),
+        (clock.upload_by(window), stage(validators, Stage.RECEIPT)),
         (
-            clock.receipts_by(window),
-            1,
+            clock.decide(window) - 2,
             lambda: any(_told(network, node, certified) for node in validators),
         ),
-        (clock.decide(window) - 1, 0, lambda: _is_ordered(network, window)),
+        (clock.decide(window) - 1, lambda: _is_ordered(network, window)),
     ]
 
 
@@ -221,18 +214,10 @@ def _is_ordered(network: Network, window: int) -> bool:
     return any(_told(network, name, text) for name in names)
 
 
-async def _until(
-    network: Network,
-    victims: list[Victim],
-    done: Callable[[], bool],
-    nudge: Callable[[], None] | None = None,
-) -> None:
+async def _until(network: Network, victims: list[Victim], done: Callable[[], bool]) -> None:
     """Wait for a gate's condition; a victim that dies meanwhile is started again."""
     deadline = time.monotonic() + PATIENCE_S
     while not done():
-        if nudge is not None and time.monotonic() > deadline - PATIENCE_S + NUDGE_AFTER_S:
-            nudge()
-            nudge = None
         for victim in victims:
             process = _process(network, victim.name)
             if process.process.exitcode is not None:
