@@ -117,7 +117,7 @@ class Spot:
     """A spot audit's figures.
 
     `share`: the page's share against its recomputation, on the audit points; `slice_gate`: ρ of the
-    delta's slice and the page's recomputed one; `norm`: how long page and points suggest that the
+    delta's slice and the page's recomputed one, or s where that is less; `norm`: how long page and points suggest that the
     slice is; `norm_ratio`: how long it is, by that.
     """
 
@@ -140,7 +140,8 @@ def compare_page(
     `bounds`: those of the points' tensors, and of the slice's. The share on the points is compared
     as in `compare`. Off the points the slice must still hold this page's gradient: pages of a delta
     are nearly orthogonal once the control gradient is projected out, so each of P pages has a gate
-    of about 1/sqrt(P) with their mean, and what was put there instead has none.
+    of about 1/sqrt(P) with their mean, and what was put there instead has none. The bare cosine is
+    no less than that; ρ alone would not see the control gradient's own direction turned round.
     """
     on_points, on_slice = bounds
     whole = compare(delta, recomputed.slice, control.slice, on_slice)
@@ -149,7 +150,7 @@ def compare_page(
     norm = total * length / points if points > 0.0 else 0.0
     return Spot(
         share=compare(shares[page], recomputed.points, control.points, on_points),
-        slice_gate=whole.gate,
+        slice_gate=min(whole.gate, whole.score),
         norm=norm,
         norm_ratio=_norm_ratio(actual**2, norm**2),
     )

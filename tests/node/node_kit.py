@@ -40,7 +40,7 @@ from boltzmann.protocol.clock import WindowClock
 from boltzmann.protocol.commitment import Commitment, Role
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.rewards import RewardConfig
-from boltzmann.protocol.scoring import GateConfig
+from boltzmann.protocol.scoring import AuditConfig, GateConfig
 from boltzmann.protocol.wire import Expected, Sign, seal
 from boltzmann.store import s3 as s3_module
 from boltzmann.store.s3 import S3Store
@@ -86,6 +86,7 @@ CONFIG = RunConfig(
     ),
     gate=GateConfig(gate_min=0.995, tensor_min=0.98, norm_min=0.9, norm_max=1.1),
     rewards=RewardConfig(moving_alpha=0.5, audit_rate=1.0, trust_windows=3),
+    audit=AuditConfig(points=400),
 )
 CLOCK = CONFIG.windows
 FETCH_SECONDS = 5.0
