@@ -85,6 +85,16 @@ class Book:
         """How many windows ago somebody has audited a hotkey; very many if nobody ever has."""
         return window - self._covered.get(hotkey, -window - _NEVER)
 
+    @property
+    def settled(self) -> int:
+        """The newest window that was paid for; -1 if none was."""
+        return max((row.get("paid", -1) for row in self._counted.values()), default=-1)
+
+    @property
+    def audited(self) -> dict[str, int]:
+        """The window of the last audit of each hotkey."""
+        return {hotkey: verdict.window for hotkey, verdict in self._verdicts.items()}
+
     def suspects(self, hotkey: str) -> bool:
         """Whether only a full audit will do: it never passed one here, or failed its last one, or
         another validator's."""

@@ -26,6 +26,10 @@ def receipt_key(run: str, window: int) -> str:
     return f"{run}/{window}/receipt"
 
 
+def payroll_key(run: str, window: int) -> str:
+    return f"{run}/{window}/payroll"
+
+
 def proposal_key(run: str, window: int) -> str:
     return f"{run}/{window}/proposal"
 

@@ -138,18 +138,12 @@ def _verdict(row: list[Any]) -> Verdict:
         score=fields.real("score"),
         gate=fields.real("gate"),
         norm=fields.real("norm"),
-        page=_page(fields.take("page")),
+        page=fields.whole("page", least=-1),
     )
     # A pass of no length, or of one that overflows, would become the limit of everybody's norm.
     if not (0.0 if verdict.refusal else SMALLEST_NORM) <= verdict.norm <= LARGEST_NORM:
         raise Malformed("norm is out of range")
     return verdict
-
-
-def _page(value: object) -> int:
-    if type(value) is not int or not -1 <= value < 2**63:
-        raise Malformed("page is no page")
-    return value
 
 
 def _refusal(value: object) -> str:

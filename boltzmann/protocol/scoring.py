@@ -117,8 +117,8 @@ class Spot:
     """A spot audit's figures.
 
     `share`: the page's share against its recomputation, on the audit points; `slice_gate`: ρ of the
-    delta's slice and the page's recomputed one, or s where that is less; `norm`: how long page and points suggest that the
-    slice is; `norm_ratio`: how long it is, by that.
+    delta's slice and the page's recomputed one, or s where that is less; `norm`: how long page and
+    points suggest that the slice is; `norm_ratio`: how long it is, by that.
     """
 
     share: Comparison
