@@ -11,6 +11,7 @@ from boltzmann.node.objects import payroll_key
 from boltzmann.node.publish import publish
 from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.payroll import Payroll, open_payroll, payroll
+from boltzmann.protocol.rewards import weights
 
 _JOURNAL = "payroll"
 
