@@ -74,7 +74,9 @@ def _rescaled_copy(view: View) -> Offer:
 
 
 def _sign(view: View) -> Offer:
-    return view.scene.offer(_signs(view.own.values), np.stack([*map(_signs, view.own.shares)]))
+    return view.scene.offer(
+        _signs(view.own.values), np.stack([_signs(row) for row in view.own.shares])
+    )
 
 
 def _half(view: View) -> Offer:
@@ -190,7 +192,9 @@ _ELSEWHERE: dict[str, Callable[[View], Floats | None]] = {
 
 def _signs(values: Floats) -> Floats:
     """The signs, as long as the values."""
-    return np.sign(values) * np.float32(_length(values) / np.sqrt(max(1, np.count_nonzero(values))))
+    size = np.float32(_length(values) / max(1, int(np.count_nonzero(values))) ** 0.5)
+    signs: Floats = np.sign(values)
+    return signs * size
 
 
 def _noise(values: Floats, view: View) -> Floats:

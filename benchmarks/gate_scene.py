@@ -40,6 +40,15 @@ MODELS: dict[str, ModelConfig] = {
 
 
 @dataclass(frozen=True)
+class Extent:
+    """A run's size: pages a member, rows a page, and windows, which its learning rates follow."""
+
+    pages: int
+    rows: int
+    windows: int
+
+
+@dataclass(frozen=True)
 class Scene:
     """One window: what honest members send of it, after the codec.
 
@@ -85,11 +94,8 @@ class Recomputed:
 class Training:
     """Four honest members' run on the bundled text, with the real aggregate and outer step."""
 
-    def __init__(
-        self, model: str, pages: int, windows: int, device: torch.device, folder: Path
-    ) -> None:
-        """`windows`: how long the run is; its learning rates follow from that."""
-        self.run = gate_run(model, pages, windows)
+    def __init__(self, model: str, extent: Extent, device: torch.device, folder: Path) -> None:
+        self.run = gate_run(model, extent)
         self._schedule, self._load = open_data(self.run)
         shapes = parameter_shapes(self.run.model)
         layout = self.run.layout(shapes)
@@ -132,12 +138,14 @@ class Training:
         part = np.float32(1.0 / len(pages))
         return Recomputed(
             scene.codec.roundtrip(scene.chosen.gather(whole.tensors)),
-            tuple(_on_page(scene, self.compute(way, (page,), scene.points), part) for page in pages),
+            tuple(
+                _on_page(scene, self.compute(way, (page,), scene.points), part) for page in pages
+            ),
             _on_page(scene, control, np.float32(1.0)),
         )
 
     def honest(self, scene: Scene, member: str, way: Way) -> Offer:
-        """What a member sends that computes in that way."""
+        """What a member sends that computes in that way, at the present parameters."""
         delta = self.compute(way, scene.assigned[member], scene.points)
         return _sent(scene.codec, scene.chosen, delta)
 
@@ -169,21 +177,26 @@ class Training:
 
 @contextmanager
 def open_training(
-    model: str, pages: int, windows: int, device: torch.device, folder: Path
+    model: str, extent: Extent, device: torch.device, folder: Path
 ) -> Iterator[Training]:
     """A run from its first window on, with one thread on the processor."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield Training(model, pages, windows, device, folder)
+        yield Training(model, extent, device, folder)
     finally:
         torch.set_num_threads(before)
 
 
-def gate_run(model: str, pages: int, windows: int) -> RunConfig:
-    """The local network's run, with this model and so many pages a member."""
-    run = Plan(windows=windows).run_config()
-    data = replace(run.data, pages_per_member=pages, members_max=len(MEMBERS))
+def gate_run(model: str, extent: Extent) -> RunConfig:
+    """The local network's run, with this model and of this extent."""
+    run = Plan(windows=extent.windows).run_config()
+    data = replace(
+        run.data,
+        pages_per_member=extent.pages,
+        rows_per_page=extent.rows,
+        members_max=len(MEMBERS),
+    )
     return replace(run, data=data, model=MODELS[model])
 
 

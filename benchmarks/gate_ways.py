@@ -55,7 +55,7 @@ def honest_ways(device: torch.device) -> list[Way]:
         bf16,
         Way("bf16 weights", nullcontext, BF16, is_slow=on_cpu),
         Way("bf16 weights, audit in bf16", nullcontext, BF16, is_slow=on_cpu, audited=bf16),
-        *(Way(f"{n} sequences a step", partial(_split, n)) for n in (1, 2, 64)),
+        *(Way(f"{n} sequence{'s' * (n > 1)} a step", partial(_split, n)) for n in (1, 2, 64)),
         Way("torch.compile", nullcontext, COMPILED),
     ]
     if on_cpu:

@@ -21,9 +21,7 @@ from boltzmann.protocol.rejection import Reason, Rejection
 # Another machine's gradients differ by less: honest uploads keep every cosine above .999.
 _SCORE_SLACK = 0.02
 # What only a recomputation can tell; the others are about the object as the witness met it.
-_BY_RECOMPUTING = frozenset(
-    {Reason.GATE, Reason.TENSOR, Reason.NORM, Reason.SLICE, Reason.BAD_TOKENS}
-)
+_BY_RECOMPUTING = frozenset({Reason.GATE, Reason.TENSOR, Reason.NORM, Reason.BAD_TOKENS})
 
 
 async def check_verdicts(case: Case, this: Round, receipts: Receipts) -> None:

@@ -160,11 +160,11 @@ def _examine_page(node: Node, this: Round, hotkey: str, place: int, opened: Open
         opened.shares,
         opened.values,
         on_page(node, this, delta, pages),
-        this.control_on_page(node.run.exchange.codec),
-        (this.points.bounds, this.chosen.bounds),
+        this.control_points,
+        this.points.bounds,
     )
     names = this.chosen.layout.names
-    refusal = judge_page(spot, pages, node.run.gate, node.run.audit, names)
+    refusal = judge_page(spot, node.run.gate, node.run.audit, names)
     return Finding(spot.share.score, spot.share.gate, refusal, delta.loss, spot.norm, page)
 
 

@@ -16,7 +16,6 @@ from boltzmann.node.manifests import Held
 from boltzmann.node.membership import Peer, miners
 from boltzmann.node.node import Node
 from boltzmann.protocol.aggregate import BLOCK
-from boltzmann.protocol.codec import Codec
 from boltzmann.protocol.points import Points, draw
 from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rejection import Rejection
@@ -117,10 +116,6 @@ class Round:
         codec = node.run.exchange.codec
         self.control = codec.encode(self.chosen.gather(gradient.tensors))
         self.control_points = codec.roundtrip(self.points.gather(gradient.tensors))
-
-    def control_on_page(self, codec: Codec) -> OnPage:
-        """The control gradient, as an audit of one page needs it."""
-        return OnPage(self.control_points, codec.decode(self.control))
 
 
 async def assign(node: Node, window: int) -> Duty:

@@ -33,7 +33,6 @@ class Reason(str, Enum):
     TENSOR = "tensor"  # one tensor's cosine is below the run's threshold
     NORM = "norm"  # the norm ratio is outside the run's band
     SHARES = "shares"  # the pages' shares do not add up to the delta
-    SLICE = "slice"  # off the audit points the delta is not made of its pages
     BAD_DOCUMENT = "bad_document"  # a signed document that is not canonical or lacks a field
 
 

@@ -32,16 +32,13 @@ class AuditConfig:
 
     `points`: audit points per window, 0 for none, which makes all audits full; `full_rate`: share
     of a trusted hotkey's audits that are full; `age_max`: windows after which one is certain;
-    `slice_min`: the least gate of a delta's slice against one of its pages, in units of
-    1/sqrt(pages), which is what orthogonal pages of equal length have; `scale_max`: by which factor
-    the slice may be longer or shorter than its page and points suggest.
+    `scale_max`: by which factor a slice may be longer or shorter than one of its pages suggests.
     """
 
     points: int = 4096
     full_rate: float = 0.125
     age_max: int = 16
-    slice_min: float = 0.4
-    scale_max: float = 2.0
+    scale_max: float = 4.0
 
     def __post_init__(self) -> None:
         """Raises: ValueError naming what is out of range."""
@@ -51,8 +48,6 @@ class AuditConfig:
             raise ValueError(f"audit.full_rate must be in (0, 1], not {self.full_rate}")
         if self.age_max < 1:
             raise ValueError(f"audit.age_max must be 1 or more: {self.age_max}")
-        if not 0.0 <= self.slice_min <= 1.0:
-            raise ValueError(f"audit.slice_min must be in [0, 1], not {self.slice_min}")
         if not self.scale_max >= 1.0:
             raise ValueError(f"audit.scale_max must be 1 or more: {self.scale_max}")
 
@@ -116,13 +111,11 @@ class OnPage:
 class Spot:
     """A spot audit's figures.
 
-    `share`: the page's share against its recomputation, on the audit points; `slice_gate`: ρ of the
-    delta's slice and the page's recomputed one, or s where that is less; `norm`: how long page and
-    points suggest that the slice is; `norm_ratio`: how long it is, by that.
+    `share`: the page's share against its recomputation, on the audit points; `norm`: how long page
+    and points suggest that the slice is; `norm_ratio`: how long it is, by that.
     """
 
     share: Comparison
-    slice_gate: float
     norm: float
     norm_ratio: float
 
@@ -132,40 +125,32 @@ def compare_page(
     shares: Floats,
     delta: Floats,
     recomputed: OnPage,
-    control: OnPage,
-    bounds: tuple[Sequence[int], Sequence[int]],
+    control: Floats,
+    bounds: Sequence[int],
 ) -> Spot:
     """Figures of one page: `shares` `[pages, points]` and `delta` are the upload's.
 
-    `bounds`: those of the points' tensors, and of the slice's. The share on the points is compared
-    as in `compare`. Off the points the slice must still hold this page's gradient: pages of a delta
-    are nearly orthogonal once the control gradient is projected out, so each of P pages has a gate
-    of about 1/sqrt(P) with their mean, and what was put there instead has none. The bare cosine is
-    no less than that; ρ alone would not see the control gradient's own direction turned round.
+    The page's share is compared as in `compare`, on the points, whose tensors end at `bounds`. The
+    slice should be as much longer than all shares together as the page's gradient is there than on
+    the points: a rough figure, since a few coordinates carry much of a gradient.
     """
-    on_points, on_slice = bounds
-    whole = compare(delta, recomputed.slice, control.slice, on_slice)
     length, actual = _lengths(recomputed.slice, delta)
     points, total = _lengths(recomputed.points, shares.sum(axis=0, dtype=np.float64))
     norm = total * length / points if points > 0.0 else 0.0
     return Spot(
-        share=compare(shares[page], recomputed.points, control.points, on_points),
-        slice_gate=min(whole.gate, whole.score),
+        share=compare(shares[page], recomputed.points, control, bounds),
         norm=norm,
         norm_ratio=_norm_ratio(actual**2, norm**2),
     )
 
 
 def judge_page(
-    spot: Spot, pages: int, gate: GateConfig, config: AuditConfig, names: Sequence[str]
+    spot: Spot, gate: GateConfig, config: AuditConfig, names: Sequence[str]
 ) -> Rejection | None:
     """None if the page passes, else the first threshold it fails. NaN fails each of them."""
     refusal = judge(spot.share, gate, names)
     if refusal is not None:
         return refusal
-    least = config.slice_min / np.sqrt(pages)
-    if not spot.slice_gate >= least:
-        return Rejection(Reason.SLICE, f"rho {spot.slice_gate:.4f} < {least:.4f}")
     if not 1.0 / config.scale_max <= spot.norm_ratio <= config.scale_max:
         return Rejection(Reason.NORM, f"the slice's norm ratio {spot.norm_ratio:.4f}")
     return None

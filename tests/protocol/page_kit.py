@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cache, cached_property
 
@@ -49,16 +48,6 @@ def control_gradient() -> Floats:
     own = np.mean([noise(f"control {i}", LAYOUT.total) for i in range(CONTROLS)], axis=0)
     control: Floats = noise("shared", LAYOUT.total) * np.float32(2.0) + own.astype(np.float32)
     return control
-
-
-def honest_gate(pages: int) -> float:
-    """ρ of a page and the mean of so many, each twice as long in what is shared as in its own.
-
-    What is shared is left by 4 / (4 m + 1) of a page's own length, squared, once the control
-    gradient of m pages is projected out.
-    """
-    left = 4.0 / (4.0 * CONTROLS + 1.0)
-    return math.sqrt((left + 1.0 / pages) / (left + 1.0))
 
 
 def cut(flat: Floats) -> list[Floats]:
@@ -109,13 +98,13 @@ class Scene:
             shares,
             delta,
             self.on_page(self.gradients[page], pages),
-            self.on_page(self.control),
-            (self.points.bounds, self.slice.bounds),
+            self.on_page(self.control).points,
+            self.points.bounds,
         )
 
     def verdict(self, page: int, shares: Floats, delta: Floats) -> Rejection | None:
         found = self.spot(page, shares, delta)
-        return judge_page(found, len(self.gradients), GATE, CONFIG, LAYOUT.names)
+        return judge_page(found, GATE, CONFIG, LAYOUT.names)
 
     def off_points(self, other: Floats) -> Floats:
         """The delta with other values wherever no share says what they must add up to."""
