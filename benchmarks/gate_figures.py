@@ -73,29 +73,27 @@ def full_audit(scene: Scene, offer: Offer, work: Recomputed, limits: Limits) -> 
 
 
 def spot_audit(scene: Scene, offer: Offer, page: int, work: Recomputed, limits: Limits) -> Audited:
-    """As validators do it: one page recomputed. `slice_gate` is in units of 1/sqrt(pages)."""
-    bounds = (scene.points.bounds, scene.chosen.bounds)
-    spot = compare_page(page, offer.shares, offer.values, work.pages[page], work.control, bounds)
-    names = scene.chosen.layout.names
-    refusal = _arrival(scene, offer) or judge_page(
-        spot, scene.pages, limits.gate, limits.audit, names
-    )
-    slice_gate = spot.slice_gate * float(np.sqrt(scene.pages))
+    """As validators do it: one page recomputed.
+
+    `slice_gate`, which nothing depends on, is the gate of the whole slice against that one page's,
+    or the bare cosine where that is less, in units of 1/sqrt(pages), which is what orthogonal pages
+    of equal length have.
+    """
+    own, control, chosen = work.pages[page], work.control, scene.chosen
+    bounds = scene.points.bounds
+    spot = compare_page(page, offer.shares, offer.values, own, control.points, bounds)
+    judged = judge_page(spot, limits.gate, limits.audit, chosen.layout.names)
+    whole = compare(offer.values, own.slice, control.slice, chosen.bounds)
     most = limits.audit.scale_max
-    room = min(
-        _room(spot.share, limits.gate),
-        _part(1.0 - slice_gate, 1.0 - limits.audit.slice_min),
-        _ratio(spot.norm_ratio, 1.0 / most, most),
-    )
     figures = {
         "gate": spot.share.gate,
         "tensor": spot.share.tensor_cosine,
         "norm": spot.share.norm_ratio,
-        "slice_gate": slice_gate,
+        "slice_gate": min(whole.gate, whole.score) * float(np.sqrt(scene.pages)),
         "slice_norm": spot.norm_ratio,
-        "room": room,
+        "room": min(_room(spot.share, limits.gate), _ratio(spot.norm_ratio, 1.0 / most, most)),
     }
-    return Audited(figures, _word(refusal))
+    return Audited(figures, _word(_arrival(scene, offer) or judged))
 
 
 def summary(audits: Sequence[Audited]) -> Summary:

@@ -40,7 +40,12 @@ def draw_plot(rows: Sequence[Row], limits: Limits, about: str) -> str:
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
         _text(8, 16, f"Audits of honest work and of cheats, {about}", size=13, weight="bold"),
         _text(8, 32, "bar: 1% to 99%; line: least to most; dot: median", colour="#666666"),
-        _text(8, 45, "blue: threshold, shaded: refused", colour="#666666"),
+        _text(
+            8,
+            45,
+            "blue: threshold, shaded: refused; no threshold depends on the slice gate",
+            colour="#666666",
+        ),
     ]
     for number, row in enumerate(rows):
         y = TOP + LINE * number + LINE - 4
@@ -61,16 +66,16 @@ def _panels(limits: Limits) -> list[Panel]:
     return [
         Panel("full", "gate", "full: gate ρ", _near_one, near, [gate.gate_min]),
         Panel("full", "tensor", "full: worst tensor", _near_one, near, [gate.tensor_min]),
-        Panel("full", "norm", "full: norm ratio", _log_of(0.2, 5.0), halves, norms),
+        Panel("full", "norm", "full: norm ratio", _log_of(0.15, 6.5), halves, norms),
         Panel("full", "room", "full: room", _log_of(1e-3, 1e4), tenths, [1.0]),
         Panel("spot", "gate", "spot: share's ρ", _near_one, near, [gate.gate_min]),
         Panel("spot", "tensor", "spot: worst tensor", _near_one, near, [gate.tensor_min]),
-        Panel("spot", "slice_gate", "spot: slice gate ·√pages", _linear, units, [audit.slice_min]),
+        Panel("spot", "slice_gate", "spot: slice gate ·√pages", _linear, units, []),
         Panel(
             "spot",
             "slice_norm",
             "spot: slice norm ratio",
-            _log_of(0.2, 5.0),
+            _log_of(0.15, 6.5),
             halves,
             [1 / factor, factor],
         ),
@@ -84,8 +89,9 @@ def _draw_panel(panel: Panel, left: int, rows: Sequence[Row]) -> list[str]:
     parts = [
         _text(left, TOP - 6, panel.title, weight="bold"),
         f'<rect x="{left}" y="{TOP}" width="{PANEL}" height="{bottom - TOP}" fill="#f6f8fa"/>',
-        _shade(left, edges[0], bottom),
     ]
+    if edges:
+        parts.append(_shade(left, edges[0], bottom))
     if len(edges) > 1:
         parts.append(_shade(left + edges[1], PANEL - edges[1], bottom))
     for value, label in panel.ticks:
