@@ -110,6 +110,7 @@ def _record(node: Node, book: Book, this: Round, hotkey: str, finding: Finding |
     reason = "" if refusal is None else refusal.reason.value
     norm = finding.norm if finding.norm <= LARGEST_NORM else 0.0
     book.judge(Verdict(hotkey, this.window, reason, found.score, found.gate, norm))
+    node.telemetry.event("audited", window=this.window, hotkey=hotkey, reason=reason)
     if refusal is not None:
         _report_refusal(node, this, hotkey, refusal)
 
