@@ -131,9 +131,7 @@ class Network:
     async def _node(self, member: Member, keys: Keys, store: Store) -> Node:
         run, folder = self.run, self.folder / member.name
         folder.mkdir()
-        told = Witnessed(
-            member.name, keys.hotkey, member.kind in (HONEST, VALIDATOR), self.seen
-        )
+        told = Witnessed(member.name, keys.hotkey, member.kind in (HONEST, VALIDATOR), self.seen)
         chain = LedgerChain(self.ledger, keys.hotkey)
         blocks = Blocks(chain, told)
         await blocks.start()

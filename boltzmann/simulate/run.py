@@ -138,7 +138,8 @@ def _result(network: Network, loss_first: float) -> SimulationResult:
         windows=plan.windows,
         seed=plan.seed,
         updates=sum(window in seen.accepted for window in windows),
-        agreed=len(standing) == 1 and all(len(set(r.values())) == 1 for r in seen.roots.values() if r),
+        agreed=len(standing) == 1
+        and all(len(set(r.values())) == 1 for r in seen.roots.values() if r),
         root=min(standing),
         loss_first=loss_first,
         loss_last=_held_out_loss(network),

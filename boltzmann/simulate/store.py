@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
 
 from boltzmann.errors import StoreConflict, StoreError
 from boltzmann.protocol.rejection import Reason, Rejection
@@ -24,7 +23,7 @@ class Late:
 
 
 # (reader's hotkey, key, what is stored) -> what the reader gets; None: nothing is there.
-Serve = Callable[[str, str, Optional[bytes]], Union[bytes, None, Rejection, Late]]
+Serve = Callable[[str, str, bytes | None], bytes | Rejection | Late | None]
 
 
 class Buckets:
@@ -55,7 +54,7 @@ class Buckets:
         objects = self._objects.get(address)
         if objects is None:
             return _no_bucket(address)
-        found: bytes | None | Rejection | Late = objects.get(key)
+        found: bytes | Rejection | Late | None = objects.get(key)
         serve = self.serve.get(address)
         if serve is not None:
             found = serve(reader, key, objects.get(key))
