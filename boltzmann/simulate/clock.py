@@ -15,7 +15,7 @@ from boltzmann.errors import BoltzmannError
 
 T = TypeVar("T")
 
-_RESOLUTION_S = 1e-9  # sums of virtual times may be this much short of a timer
+_RESOLUTION_S = 1e-6  # above the rounding of any time that is reached, or a timer never comes
 
 
 class SimulationStuck(BoltzmannError):
