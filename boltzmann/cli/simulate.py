@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 import time
 from collections import Counter
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from boltzmann.simulate.results import SimulationResult
 
 INTERRUPTED = 130
+_PROCESSES_MAX = 4  # what more would gain is lost on what one process does alone
 _NUMBERS = (
     ("--peers", 64, "miners, the hostile ones among them"),
     ("--validators", 4, "honest validators"),
@@ -50,6 +52,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         metavar="FILE",
         help="read the options from a TOML file; those given here as well win",
     )
+    parser.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help=f"how many processes compute gradients, of which the result does not depend (default: "
+        f"one per core, at most {_PROCESSES_MAX})",
+    )
     parser.add_argument("--json", action="store_true", help="print the whole result as JSON")
     parser.set_defaults(run=run)
 
@@ -61,8 +70,11 @@ def run(options: argparse.Namespace) -> int:
     from boltzmann.simulate.run import simulate
 
     plan = SimulationPlan(**chosen)
+    processes = options.processes or min(_PROCESSES_MAX, os.cpu_count() or 1)
+    if processes < 1:
+        raise ConfigError(f"--processes must be at least 1, not {processes}")
     try:
-        result = simulate(plan, Progress(plan.windows))
+        result = simulate(plan, Progress(plan.windows), processes=processes)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

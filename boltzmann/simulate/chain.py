@@ -70,7 +70,7 @@ class Ledger:
         self._records: _History[Mapping[str, tuple[bytes, ...]]] = _History({})
         self._weights: _History[Mapping[int, Mapping[int, int]]] = _History({})
         self._used: _History[tuple[int, Mapping[str, int]]] = _History((-1, {}))
-        self._calls: dict[int, list[Callable[[], None]]] = defaultdict(list)
+        self._calls: dict[int, list[Callable[[], object]]] = defaultdict(list)
         self._waiting: list[asyncio.Future[None]] = []
 
     # Time
@@ -86,7 +86,7 @@ class Ledger:
             if not future.done():
                 future.set_result(None)
 
-    def at(self, block: int, call: Callable[[], None]) -> None:
+    def at(self, block: int, call: Callable[[], object]) -> None:
         """Let something happen in a block to come. Raises: ValueError for one that is there."""
         if block <= self.height:
             raise ValueError(f"block {block} is past: the chain is at {self.height}")

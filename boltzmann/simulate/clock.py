@@ -27,12 +27,18 @@ class _Jumping(selectors.BaseSelector):
 
     def __init__(self) -> None:
         self.now = 0.0
+        self.idle: list[Callable[[], None]] = []
         self._real = selectors.DefaultSelector()
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         events = self._real.select(0)
         if events or timeout == 0.0:
             return events
+        if self.idle:
+            calls, self.idle = self.idle, []
+            for call in calls:
+                call()
+            return []
         if timeout is None:
             raise SimulationStuck(
                 f"nothing can happen any more at virtual second {self.now:g}: all coroutines wait "
@@ -92,13 +98,26 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         """Let the call that runs in an executor now take so many virtual seconds more."""
         self._spent_s += seconds
 
+    def when_idle(self, call: Callable[[], None]) -> None:
+        """Call this once nobody can go on at the present moment; time stands still meanwhile."""
+        self._jumping.idle.append(call)
+
 
 def spend(seconds: float) -> None:
     """As `VirtualLoop.spend`, in the loop that runs now. Raises: RuntimeError in no such loop."""
+    _running().spend(seconds)
+
+
+def when_idle(call: Callable[[], None]) -> None:
+    """As `VirtualLoop.when_idle`, in the same way."""
+    _running().when_idle(call)
+
+
+def _running() -> VirtualLoop:
     loop = asyncio.get_running_loop()
     if not isinstance(loop, VirtualLoop):
-        raise RuntimeError("virtual seconds can be spent in a VirtualLoop only")
-    loop.spend(seconds)
+        raise RuntimeError("this loop has no virtual time: run it in a VirtualLoop")
+    return loop
 
 
 def run_virtual(main: Coroutine[Any, Any, T]) -> T:

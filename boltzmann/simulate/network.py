@@ -30,6 +30,7 @@ from boltzmann.protocol.commitment import Commitment, Role
 from boltzmann.protocol.pages import PageSchedule
 from boltzmann.simulate.chain import Ledger, LedgerChain
 from boltzmann.simulate.compute import Engine, SharedWorker
+from boltzmann.simulate.helpers import Helpers
 from boltzmann.simulate.keys import Keyring
 from boltzmann.simulate.observe import Observations, Witnessed
 from boltzmann.simulate.plan import (
@@ -161,9 +162,10 @@ class Network:
 
 
 @asynccontextmanager
-async def opened(plan: SimulationPlan, folder: Path) -> AsyncIterator[Network]:
+async def opened(plan: SimulationPlan, folder: Path, processes: int) -> AsyncIterator[Network]:
     """The network just before the block that decides window 0; everybody is there.
 
+    `processes`: how many compute, this one among them.
     Raises: ConfigError if the text has too few pages for so many peers.
     """
     run, pages = plan.run_config(), SmallPages(HELD_OUT_PAGES)
@@ -180,7 +182,8 @@ async def opened(plan: SimulationPlan, folder: Path) -> AsyncIterator[Network]:
         run.layout(shapes), shapes, run.outer, folder / "engine", run.exchange.history
     )
     load = Loaded(pages, ByteTokenizer(), run.data.sequence_length)
-    engine = Engine(Worker(run, state, load, torch.device("cpu")))
+    worker = Worker(run, state, load, torch.device("cpu"))
+    engine = Engine(worker, Helpers(worker, processes - 1))
     network = Network(
         plan, folder, run, _ledger(plan), Buckets(), Keyring(plan.secret("keys", "ring")),
         kept, engine, pages.held_out, shapes,

@@ -31,17 +31,20 @@ def no_progress(window: int, loss: float | None, accepted: int) -> None:
     """Who asks for no progress is told none."""
 
 
-def simulate(plan: SimulationPlan, progress: Progress = no_progress) -> SimulationResult:
+def simulate(
+    plan: SimulationPlan, progress: Progress = no_progress, *, processes: int = 1
+) -> SimulationResult:
     """What this plan comes to: a function of the plan alone.
 
-    `progress` is called after each window, with the miners' loss and how many deltas entered.
+    `progress` is called after each window, with the miners' loss and how many deltas entered;
+    `processes` share the gradients.
     Raises: BoltzmannError if a node ends, SimulationStuck if nothing can happen any more.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # tensors this small are slower with more
     try:
         with work_folder(len(plan.members)) as folder:
-            return run_virtual(_simulate(plan, folder, progress))
+            return run_virtual(_simulate(plan, folder, progress, processes))
     finally:
         torch.set_num_threads(threads)
 
@@ -55,8 +58,10 @@ def work_folder(nodes: int) -> Iterator[Path]:
         yield Path(folder)
 
 
-async def _simulate(plan: SimulationPlan, folder: Path, progress: Progress) -> SimulationResult:
-    async with opened(plan, folder) as network:
+async def _simulate(
+    plan: SimulationPlan, folder: Path, progress: Progress, processes: int
+) -> SimulationResult:
+    async with opened(plan, folder, processes) as network:
         clock, first = network.run.windows, 0.0
         for window in range(1, plan.windows + 2):
             await _until(network, clock.open(window))

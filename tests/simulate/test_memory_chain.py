@@ -19,8 +19,8 @@ RULES = SubnetRules("owner", 9, 5, 0, 1, 1.0, False)
 def ledger(limit: int = 3100) -> Ledger:
     """Ada validates and Bert mines from block 1 on; the chain is at block 10."""
     made = Ledger(bytes(32), RULES, 220, 1.0, limit)
-    made.at(1, lambda: made.register("ada", 5.0) and None)
-    made.at(1, lambda: made.register("bert") and None)
+    made.at(1, lambda: made.register("ada", 5.0))
+    made.at(1, lambda: made.register("bert"))
     made.advance(10)
     return made
 
@@ -154,7 +154,7 @@ def test_a_free_uid_is_given_to_the_next_who_registers() -> None:
     made = ledger()
     made.at(11, lambda: made.commit("ada", [b"still there"]))
     made.at(12, lambda: made.deregister("ada"))
-    made.at(14, lambda: made.register("cyd") and None)
+    made.at(14, lambda: made.register("cyd"))
     made.advance(14)
     assert [(n.uid, n.hotkey, n.registered_at) for n in made.neurons(14)] == [
         (0, "cyd", 14),

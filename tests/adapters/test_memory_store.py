@@ -95,7 +95,9 @@ def test_an_address_that_is_none_cannot_be_reached() -> None:
 def test_a_bucket_may_show_each_reader_other_bytes() -> None:
     buckets, liar, reader = two()
     liar.put("a", b"the same for all?")
-    buckets.serve[liar.address] = lambda who, key, stored: stored if who == "liar" else who.encode()
+    buckets.serve[liar.address] = lambda who, name, stored: (
+        stored if who == "liar" else who.encode()
+    )
     assert liar.get(liar.address, "a", max_bytes=99, seconds=1) == b"the same for all?"
     assert reader.get(liar.address, "a", max_bytes=99, seconds=1) == b"reader"
     assert read(reader, "a") != b"reader"  # its own bucket is not the liar's
@@ -106,7 +108,7 @@ def test_a_bucket_may_hide_and_refuse(tmp_path: Path) -> None:
     liar.put("hidden", b"1")
     liar.put("refused", b"1")
     answers = {"refused": Rejection(Reason.UNREACHABLE)}
-    buckets.serve[liar.address] = lambda who, key, stored: answers.get(key)
+    buckets.serve[liar.address] = lambda who, name, stored: answers.get(name)
     assert reason(reader.get(liar.address, "hidden", max_bytes=9, seconds=1)) is Reason.ABSENT
     path = tmp_path / "object"
     refused = reader.download(liar.address, "refused", path, exact_bytes=1, seconds=1)
@@ -123,7 +125,7 @@ def test_a_slow_bucket_takes_virtual_time_up_to_the_readers_bound(
 ) -> None:
     buckets, liar, reader = two()
     liar.put("a", b"whole")
-    buckets.serve[liar.address] = lambda who, key, stored: Late(takes, stored)
+    buckets.serve[liar.address] = lambda who, name, stored: Late(takes, stored)
 
     async def main() -> tuple[bytes | Rejection, float]:
         found = await asyncio.to_thread(reader.get, liar.address, "a", max_bytes=9, seconds=bound)
