@@ -66,8 +66,7 @@ async def _simulate(
         for window in range(1, plan.windows + 2):
             await _until(network, clock.open(window))
             if window == 1:
-                await asyncio.sleep(0)
-                first = _held_out_loss(network)
+                first = await _held_out_loss(network)
             else:
                 _tell(network, window - 1, progress)
             _forget(network, window - _DELTAS_KEPT)
@@ -75,7 +74,7 @@ async def _simulate(
                 await plan.happenings[window](network)
         # The last window's audits are done while the next one's miners train.
         await _until(network, clock.close(plan.windows + 1))
-        return _result(network, first)
+        return _result(network, first, await _held_out_loss(network))
 
 
 async def _until(network: Network, block: int) -> None:
@@ -118,12 +117,11 @@ def _honest(network: Network, kind: str) -> list[Running]:
     ]
 
 
-def _held_out_loss(network: Network) -> float:
-    worker = _honest(network, VALIDATOR)[0].node.worker
-    return worker._loss(network.held_out)
+async def _held_out_loss(network: Network) -> float:
+    return await _honest(network, VALIDATOR)[0].node.worker.loss(network.held_out)
 
 
-def _result(network: Network, loss_first: float) -> SimulationResult:
+def _result(network: Network, loss_first: float, loss_last: float) -> SimulationResult:
     plan, seen, clock = network.plan, network.seen, network.run.windows
     windows = range(1, plan.windows + 1)
     standing = {
@@ -147,7 +145,7 @@ def _result(network: Network, loss_first: float) -> SimulationResult:
         and all(len(set(r.values())) == 1 for r in seen.roots.values() if r),
         root=min(standing),
         loss_first=loss_first,
-        loss_last=_held_out_loss(network),
+        loss_last=loss_last,
         losses=tuple(fmean(found) if found else None for found in losses),
         notes=tuple(seen.notes),
     )

@@ -16,7 +16,7 @@ from boltzmann.cli.simulate import table
 from boltzmann.simulate.results import PeerResult, SimulationResult
 
 ROOT = Path(__file__).parent.parent.parent
-ARGUMENTS = ("simulate", "--peers", "3", "--validators", "2", "--windows", "3")
+ARGUMENTS = ("simulate", "--processes", "1", "--peers", "3", "--validators", "2", "--windows", "3")
 
 
 def test_one_command_prints_who_got_what(capsys: pytest.CaptureFixture[str]) -> None:
@@ -29,19 +29,19 @@ def test_one_command_prints_who_got_what(capsys: pytest.CaptureFixture[str]) -> 
     assert "window 3/3" in shown.err
 
 
-def test_json_is_the_same_in_every_process(tmp_path: Path) -> None:
+def test_json_is_the_same_in_every_process_and_with_any_number_of_them(tmp_path: Path) -> None:
     scenario = tmp_path / "small.toml"
     scenario.write_text("peers = 3\nvalidators = 2\nwindows = 2\n[adversaries]\nhalf = 1\n")
     command = [sys.executable, "-m", "boltzmann", "simulate", "--json", "--scenario", str(scenario)]
     outputs = [
         subprocess.run(
-            command,
+            [*command, "--processes", processes],
             cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": seed},
+            env={**os.environ, "PYTHONHASHSEED": processes},
             capture_output=True,
             check=True,
         ).stdout
-        for seed in ("1", "2")
+        for processes in ("1", "2")
     ]
     assert outputs[0] == outputs[1]
     document = json.loads(outputs[0])
@@ -79,6 +79,7 @@ def test_scenarios_that_are_wrong(
         (["--adversary", "half:many"], "the count after the colon must be a number"),
         (["--adversary", "nope"], "nope is unknown"),
         (["--windows", "0"], "windows must be at least 1"),
+        (["--processes", "-1"], "--processes must be at least 1"),
     ],
 )
 def test_options_that_are_wrong(
@@ -93,7 +94,8 @@ def test_the_command_line_wins_over_the_scenario(
 ) -> None:
     path = tmp_path / "scenario.toml"
     path.write_text("peers = 0\nvalidators = 2\nwindows = 50\nmoving_alpha = 1")
-    assert main(["simulate", "--scenario", str(path), "--peers", "2", "--windows", "2"]) == 0
+    options = ["--peers", "2", "--windows", "2", "--processes", "1"]
+    assert main(["simulate", "--scenario", str(path), *options]) == 0
     assert "2 of 2 windows" in capsys.readouterr().out
 
 

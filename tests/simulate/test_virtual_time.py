@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from boltzmann.simulate.clock import SimulationStuck, run_virtual, spend
+from boltzmann.simulate.clock import SimulationStuck, run_virtual, spend, when_idle
 
 
 def test_time_jumps_from_timer_to_timer() -> None:
@@ -67,6 +67,28 @@ def test_a_call_may_take_virtual_time_and_others_go_on() -> None:
     assert run_virtual(main()) == [("quick", 0.0), ("slow", 7.0)]
 
 
+def test_what_waits_for_the_end_of_a_moment_comes_before_time_goes_on() -> None:
+    async def main() -> list[tuple[str, float]]:
+        loop, seen = asyncio.get_running_loop(), []
+        done = loop.create_future()
+
+        def idle() -> None:
+            seen.append(("idle", loop.time()))
+            done.set_result(None)
+
+        async def busy() -> None:
+            for _ in range(5):
+                await asyncio.sleep(0)
+            seen.append(("busy", loop.time()))
+
+        when_idle(idle)
+        await asyncio.gather(busy(), done, asyncio.sleep(1.0))
+        seen.append(("end", loop.time()))
+        return seen
+
+    assert run_virtual(main()) == [("busy", 0.0), ("idle", 0.0), ("end", 1.0)]
+
+
 def test_a_deadlock_is_an_error_that_says_when() -> None:
     async def main() -> None:
         await asyncio.sleep(3.0)
@@ -95,5 +117,5 @@ def test_what_is_left_behind_is_cancelled() -> None:
 
 
 async def test_seconds_are_spent_in_virtual_time_only() -> None:
-    with pytest.raises(RuntimeError, match="VirtualLoop"):
+    with pytest.raises(RuntimeError, match="virtual time"):
         spend(1.0)
