@@ -17,7 +17,6 @@ from boltzmann.data.tokenizer import ByteTokenizer
 from boltzmann.node.blocks import Blocks
 from boltzmann.node.conduct import Conduct, Honest
 from boltzmann.node.councils import Councils
-from boltzmann.node.manifests import Manifests
 from boltzmann.node.miner import mine
 from boltzmann.node.node import Node
 from boltzmann.node.outbox import Outbox
@@ -33,6 +32,7 @@ from boltzmann.simulate.compute import Engine, SharedWorker
 from boltzmann.simulate.helpers import Helpers
 from boltzmann.simulate.keys import Keyring
 from boltzmann.simulate.observe import Observations, Witnessed
+from boltzmann.simulate.opened import Answers, SharedManifests
 from boltzmann.simulate.plan import (
     BLOCK_TIME_S,
     HONEST,
@@ -80,6 +80,8 @@ class Network:
     engine: Engine
     held_out: tuple[int, ...]
     shapes: dict[str, tuple[int, ...]]
+    councils: Councils  # one for all nodes: they follow from the chain alone
+    opened: Answers = field(default_factory=Answers)
     seen: Observations = field(default_factory=Observations)
     nodes: dict[str, Running] = field(default_factory=dict)
 
@@ -155,8 +157,10 @@ class Network:
             folder=folder,
             fetch_seconds=fetch_seconds,
             poll_seconds=BLOCK_TIME_S / 8,
-            councils=Councils(chain, run),
-            manifests=Manifests(store, self.ring.verify, run.run.id, fetch_seconds),
+            councils=self.councils,
+            manifests=SharedManifests(
+                store, self.ring.verify, run.run.id, fetch_seconds, self.opened
+            ),
             private=random.Random(self.plan.secret("private", member.name)),
         )
 
@@ -184,10 +188,20 @@ async def opened(plan: SimulationPlan, folder: Path, processes: int) -> AsyncIte
     load = Loaded(pages, ByteTokenizer(), run.data.sequence_length)
     worker = Worker(run, state, load, torch.device("cpu"))
     engine = Engine(worker, Helpers(worker, processes - 1))
+    ledger = _ledger(plan)
     network = Network(
-        plan, folder, run, _ledger(plan), Buckets(), Keyring(plan.secret("keys", "ring")),
-        kept, engine, pages.held_out, shapes,
-    )  # fmt: skip
+        plan=plan,
+        folder=folder,
+        run=run,
+        ledger=ledger,
+        buckets=Buckets(),
+        ring=Keyring(plan.secret("keys", "ring")),
+        schedule=kept,
+        engine=engine,
+        held_out=pages.held_out,
+        shapes=shapes,
+        councils=Councils(LedgerChain(ledger, ""), run),
+    )
     try:
         for member in plan.members:
             network.seat(member)
