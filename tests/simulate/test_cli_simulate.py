@@ -29,22 +29,23 @@ def test_one_command_prints_who_got_what(capsys: pytest.CaptureFixture[str]) -> 
     assert "window 3/3" in shown.err
 
 
-def test_json_is_the_same_in_every_process_and_with_any_number_of_them(tmp_path: Path) -> None:
+def test_json_is_the_same_in_every_process_and_with_any_number_of_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     scenario = tmp_path / "small.toml"
     scenario.write_text("peers = 3\nvalidators = 2\nwindows = 2\n[adversaries]\nhalf = 1\n")
-    command = [sys.executable, "-m", "boltzmann", "simulate", "--json", "--scenario", str(scenario)]
-    outputs = [
-        subprocess.run(
-            [*command, "--processes", processes],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": processes},
-            capture_output=True,
-            check=True,
-        ).stdout
-        for processes in ("1", "2")
-    ]
-    assert outputs[0] == outputs[1]
-    document = json.loads(outputs[0])
+    options = ["simulate", "--json", "--scenario", str(scenario), "--processes"]
+    assert main([*options, "1"]) == 0
+    shown = capsys.readouterr().out
+    elsewhere = subprocess.run(
+        [sys.executable, "-m", "boltzmann", *options, "2"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONHASHSEED": "7"},
+        capture_output=True,
+        check=True,
+    )
+    assert elsewhere.stdout.decode() == shown
+    document = json.loads(shown)
     assert (document["sound"], document["updates"], document["seed"]) == (True, 2, 1)
     assert [peer["kind"] for peer in document["peers"]] == ["honest", "honest", "half"]
 
