@@ -6,6 +6,7 @@ import argparse
 import json
 import math
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -73,11 +74,14 @@ def run(options: argparse.Namespace) -> int:
     processes = options.processes or min(_PROCESSES_MAX, os.cpu_count() or 1)
     if processes < 1:
         raise ConfigError(f"--processes must be at least 1, not {processes}")
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # to clean up after that too
     try:
         result = simulate(plan, Progress(plan.windows), processes=processes)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
     if options.json:
         print(json.dumps(result.document(), indent=1, sort_keys=True))
     else:

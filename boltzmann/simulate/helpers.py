@@ -75,6 +75,7 @@ def gradients(worker: Worker, theta: NDArray[np.float32], jobs: Sequence[Pages])
 def _serve(worker: Worker, line: Connection, inherited: Sequence[Connection]) -> None:
     """The helper's loop, until the other end of its line is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the simulation ends it
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     for other in inherited:
         other.close()
     while True:

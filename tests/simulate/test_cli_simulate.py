@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,23 @@ def test_json_is_the_same_in_every_process_and_with_any_number_of_them(
     document = json.loads(shown)
     assert (document["sound"], document["updates"], document["seed"]) == (True, 2, 1)
     assert [peer["kind"] for peer in document["peers"]] == ["honest", "honest", "half"]
+
+
+def test_an_interrupted_simulation_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("boltzmann.simulate.run._MEMORY", tmp_path)
+
+    def terminated(self: object, window: int, loss: float | None, accepted: int) -> None:
+        assert list(tmp_path.iterdir())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("boltzmann.cli.simulate.Progress.__call__", terminated)
+    assert main([*ARGUMENTS]) == 130
+    assert list(tmp_path.iterdir()) == []
+    assert "interrupted" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.parametrize(
