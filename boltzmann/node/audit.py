@@ -188,6 +188,7 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
     book.judge(
         Verdict(hotkey, this.window, reason, finding.score, finding.gate, norm, finding.page)
     )
+    node.telemetry.event("audited", window=this.window, hotkey=hotkey, reason=reason)
     if refusal is not None and hotkey not in this.unpaid:
         this.unpaid.add(hotkey)
         book[hotkey] = failed(book[hotkey], node.run.rewards)

@@ -9,6 +9,7 @@
               score, gate, moving, weight
     round     window, loss, audited                 a window's audits are done: the mean loss they
                                                     recomputed, and how many there were
+    audited   window, hotkey, reason                one audit is done; reason "" is a pass
     rejected  window, hotkey, uid, reason, detail   one refusal of a peer's object or work
     stage     stage, window                         one named stage of a window is over
     restored  window, head                          what the node's own saved state stands at; head
