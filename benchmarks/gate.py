@@ -63,7 +63,7 @@ def main() -> None:
     show_rows(rows)
     limits = _limits(options)
     options.svg.write_text(
-        draw_plot(rows, limits, f"{options.pages} pages a member, of {options.rows} rows")
+        draw_plot(rows, limits, f"{options.pages} pages a member, rows a page: {options.rows}")
     )
     verdict = "HONEST WORK REFUSED" if is_refused(rows) else "no honest work refused"
     print(f"{verdict}; results in {options.out}, picture in {options.svg}")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import log
 
 import numpy as np
 
 from benchmarks.gate_scene import Recomputed, Scene
 from boltzmann.node.conduct import Offer
-from boltzmann.protocol.rejection import Rejection
+from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.scoring import (
     AuditConfig,
     Comparison,
@@ -38,7 +38,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Audited:
-    """One audit. `refusal`: its reason's word, "" for a pass.
+    """One audit. `refusal`: its reason's word, "" for a pass; `tensor`: the one that it refused.
 
     Among the figures `room` is how many times further off the worst of them could be before the
     audit refuses: 1 is at a threshold, below 1 is refused.
@@ -46,16 +46,19 @@ class Audited:
 
     figures: Mapping[str, float]
     refusal: str
+    tensor: str = ""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Audits of one case. `figures`: the QUANTILES of each; `reasons`: how often which refused."""
+    """Audits of one case. `figures`: the QUANTILES of each; `reasons`: how often which refused;
+    `tensors`: how often which tensor was what refused."""
 
     audits: int
     refused: int
     reasons: Mapping[str, int]
     figures: Mapping[str, Sequence[float]]
+    tensors: Mapping[str, int] = field(default_factory=dict)
 
 
 def full_audit(scene: Scene, offer: Offer, work: Recomputed, limits: Limits) -> Audited:
@@ -69,7 +72,7 @@ def full_audit(scene: Scene, offer: Offer, work: Recomputed, limits: Limits) -> 
         "norm": found.norm_ratio,
         "room": _room(found, limits.gate),
     }
-    return Audited(figures, _word(refusal))
+    return _audited(figures, refusal, found, scene)
 
 
 def spot_audit(scene: Scene, offer: Offer, page: int, work: Recomputed, limits: Limits) -> Audited:
@@ -93,7 +96,7 @@ def spot_audit(scene: Scene, offer: Offer, page: int, work: Recomputed, limits: 
         "slice_norm": spot.norm_ratio,
         "room": min(_room(spot.share, limits.gate), _ratio(spot.norm_ratio, 1.0 / most, most)),
     }
-    return Audited(figures, _word(_arrival(scene, offer) or judged))
+    return _audited(figures, _arrival(scene, offer) or judged, spot.share, scene)
 
 
 def summary(audits: Sequence[Audited]) -> Summary:
@@ -101,21 +104,30 @@ def summary(audits: Sequence[Audited]) -> Summary:
     reasons = Counter(audit.refusal for audit in audits if audit.refusal)
     columns = {name: [audit.figures[name] for audit in audits] for name in audits[0].figures}
     figures = {name: np.quantile(values, QUANTILES).tolist() for name, values in columns.items()}
-    return Summary(len(audits), sum(reasons.values()), dict(reasons.most_common()), figures)
+    tensors = Counter(audit.tensor for audit in audits if audit.tensor)
+    refused = sum(reasons.values())
+    return Summary(len(audits), refused, _counted(reasons), figures, _counted(tensors))
 
 
 def merged(parts: Sequence[Summary]) -> Summary:
     """All audits of a case together; of the quantiles within, the outermost, or their median."""
     reasons: Counter[str] = Counter()
+    tensors: Counter[str] = Counter()
     for part in parts:
         reasons.update(part.reasons)
+        tensors.update(part.tensors)
     rows = {name: np.array([part.figures[name] for part in parts]) for name in parts[0].figures}
     figures = {
         name: [*row.min(axis=0)[:MEDIAN], np.median(row[:, MEDIAN]), *row.max(axis=0)[HIGH:]]
         for name, row in rows.items()
     }
     audits, refused = (sum(getattr(part, name) for part in parts) for name in ("audits", "refused"))
-    return Summary(audits, refused, dict(reasons.most_common()), figures)
+    return Summary(audits, refused, _counted(reasons), figures, _counted(tensors))
+
+
+def _counted(counter: Counter[str]) -> dict[str, int]:
+    """The most frequent first."""
+    return dict(counter.most_common())
 
 
 def _arrival(scene: Scene, offer: Offer) -> Rejection | None:
@@ -124,8 +136,14 @@ def _arrival(scene: Scene, offer: Offer) -> Rejection | None:
     return add_up(offer.shares[:, on_points], offer.values[on_slice], scene.codec.rounding)
 
 
-def _word(refusal: Rejection | None) -> str:
-    return "" if refusal is None else refusal.reason.value
+def _audited(
+    figures: Mapping[str, float], refusal: Rejection | None, found: Comparison, scene: Scene
+) -> Audited:
+    if refusal is None:
+        return Audited(figures, "")
+    by_tensor = refusal.reason is Reason.TENSOR
+    name = scene.chosen.layout.names[found.tensor] if by_tensor else ""
+    return Audited(figures, refusal.reason.value, name)
 
 
 def _room(found: Comparison, config: GateConfig) -> float:

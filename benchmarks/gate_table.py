@@ -80,6 +80,10 @@ def show_rows(rows: Sequence[Row]) -> None:
             f"{_ends(spot['slice_norm']):>13}",
             flush=True,
         )
+        if row.kind == HONEST:
+            for name, found in (("full", row.full), ("spot", row.spot)):
+                for tensor, count in found.tensors.items():
+                    print(f"{'':<8}{name}: {count} of {found.audits} refused for {tensor}")
 
 
 def _refused(found: Summary) -> str:
