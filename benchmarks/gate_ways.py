@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -48,13 +50,14 @@ REFERENCE = Way("as the audit", nullcontext)
 def honest_ways(device: torch.device) -> list[Way]:
     """What a miner on this kind of device may do."""
     on_cpu = device.type == "cpu"
-    bf16 = Way("bf16 autocast", partial(_precision, torch.bfloat16), is_slow=on_cpu)
+    is_slow = on_cpu and not _has_bf16()
+    bf16 = Way("bf16 autocast", partial(_precision, torch.bfloat16), is_slow=is_slow)
     ways = [
         REFERENCE,
         Way("fp32", partial(_precision, None)),
         bf16,
-        Way("bf16 weights", nullcontext, BF16, is_slow=on_cpu),
-        Way("bf16 weights, audit in bf16", nullcontext, BF16, is_slow=on_cpu, audited=bf16),
+        Way("bf16 weights", nullcontext, BF16, is_slow=is_slow),
+        Way("bf16 weights, audit in bf16", nullcontext, BF16, is_slow=is_slow, audited=bf16),
         *(Way(f"{n} sequence{'s' * (n > 1)} a step", partial(_split, n)) for n in (1, 2, 64)),
         Way("torch.compile", nullcontext, COMPILED),
     ]
@@ -62,6 +65,12 @@ def honest_ways(device: torch.device) -> list[Way]:
         del ways[1]  # the reference is fp32
         return [*ways, Way("2 threads", partial(_threads, 2))]
     return [*ways, Way("TF32", _tf32)]
+
+
+def _has_bf16() -> bool:
+    """Whether this processor multiplies in bf16; others take many times as long."""
+    facts = Path("/proc/cpuinfo")
+    return facts.exists() and re.search(r"\b(avx512_|amx_)?bf16\b", facts.read_text()) is not None
 
 
 class Models:

@@ -177,11 +177,12 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
     refusal = finding.refusal
     if task.again and refusal is None:
         return  # a false alarm
-    this.passed.add(hotkey)
-    if not book.counts(hotkey, this.window, "again" if task.again else "audited"):
-        return
     if not SMALLEST_NORM <= finding.norm <= LARGEST_NORM:  # nothing that could be aggregated
         refusal = refusal or Rejection(Reason.NORM, f"recomputed {finding.norm:g}")
+    if refusal is None:
+        this.passed.add(hotkey)
+    if not book.counts(hotkey, this.window, "again" if task.again else "audited"):
+        return
     book[hotkey] = audited(book[hotkey], finding.score, finding.gate)
     reason = "" if refusal is None else refusal.reason.value
     norm = finding.norm if finding.norm <= LARGEST_NORM else 0.0
