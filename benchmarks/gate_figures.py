@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.gate_scene import Recomputed, Scene
 from boltzmann.node.conduct import Offer
+from boltzmann.protocol.aggregate import norm
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.scoring import (
     AuditConfig,
@@ -20,7 +21,6 @@ from boltzmann.protocol.scoring import (
     compare,
     compare_page,
     judge,
-    judge_page,
 )
 
 QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
@@ -84,17 +84,17 @@ def spot_audit(scene: Scene, offer: Offer, page: int, work: Recomputed, limits: 
     """
     own, control, chosen = work.pages[page], work.control, scene.chosen
     bounds = scene.points.bounds
-    spot = compare_page(page, offer.shares, offer.values, own, control.points, bounds)
-    judged = judge_page(spot, limits.gate, limits.audit, chosen.layout.names)
+    floor = limits.audit.tensor_floor
+    spot = compare_page(page, offer.shares, own, control.points, bounds, floor)
+    judged = judge(spot.share, limits.gate, chosen.layout.names)
     whole = compare(offer.values, own.slice, control.slice, chosen.bounds)
-    most = limits.audit.scale_max
     figures = {
         "gate": spot.share.gate,
         "tensor": spot.share.tensor_cosine,
         "norm": spot.share.norm_ratio,
         "slice_gate": min(whole.gate, whole.score) * float(np.sqrt(scene.pages)),
-        "slice_norm": spot.norm_ratio,
-        "room": min(_room(spot.share, limits.gate), _ratio(spot.norm_ratio, 1.0 / most, most)),
+        "slice_norm": norm(offer.values) / spot.norm if spot.norm > 0.0 else float("inf"),
+        "room": _room(spot.share, limits.gate),
     }
     return _audited(figures, _arrival(scene, offer) or judged, spot.share, scene)
 

@@ -56,10 +56,9 @@ def draw_plot(rows: Sequence[Row], limits: Limits, about: str) -> str:
 
 
 def _panels(limits: Limits) -> list[Panel]:
-    gate, audit = limits.gate, limits.audit
+    gate = limits.gate
     near = [(0.0, "0"), (0.9, "0.9"), (0.999, "0.999"), (1 - 1e-6, "1−10⁻⁶")]
     norms = (gate.norm_min, gate.norm_max)
-    factor = audit.scale_max
     halves = [(0.25, "¼"), (0.5, "½"), (1.0, "1"), (2.0, "2"), (4.0, "4")]
     tenths = [(0.01, "0.01"), (1.0, "1"), (100.0, "100")]
     units = [(-1.0, "-1"), (0.0, "0"), (1.0, "1"), (2.0, "2")]
@@ -77,7 +76,7 @@ def _panels(limits: Limits) -> list[Panel]:
             "spot: slice norm ratio",
             _log_of(0.15, 6.5),
             halves,
-            [1 / factor, factor],
+            [],
         ),
         Panel("spot", "room", "spot: room", _log_of(1e-3, 1e4), tenths, [1.0]),
     ]

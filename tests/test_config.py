@@ -44,7 +44,7 @@ CONFIG = RunConfig(
     gate=GateConfig(0.995, 0.98, 0.9, 1.1),
     rewards=RewardConfig(0.1, 0.25, 10),
     agreement=AgreementConfig(3, 0.6, False, 2, 0.05, 0.25),
-    audit=AuditConfig(512, 0.25, 8, 3.0),
+    audit=AuditConfig(512, 0.25, 8, 0.02),
 )
 TABLES: dict[str, dict[str, Any]] = tomllib.loads(CONFIG.encode().decode())
 DEFAULTS = {
@@ -136,7 +136,7 @@ def test_defaults_need_not_be_written() -> None:
 def test_what_a_run_that_says_nothing_agrees_by() -> None:
     """Everybody witnesses and votes, and more than half of the stake decides."""
     assert AgreementConfig() == AgreementConfig(0, 0.5, True, 1, 0.1, 0.0)
-    assert AuditConfig() == AuditConfig(4096, 0.125, 16, 4.0)
+    assert AuditConfig() == AuditConfig(4096, 0.125, 16, 0.01)
     assert (ExchangeConfig().checkpoint_copies, ExchangeConfig().checkpoints_kept) == (2, 2)
     assert WindowClock(4, 8) == WindowClock(4, 8, 1, 1, 1, 2, 1)
 
@@ -290,7 +290,7 @@ OUT_OF_RANGE: list[tuple[str, str, object]] = [
     ("audit", "points", -1),
     *(("audit", "full_rate", value) for value in (0, -0.1, 1.1)),
     *(("audit", "age_max", value) for value in (0, -1)),
-    *(("audit", "scale_max", value) for value in (0.99, 0, -2)),
+    *(("audit", "tensor_floor", value) for value in (-0.1, 1, 2)),
 ]
 
 
@@ -341,7 +341,7 @@ def test_every_number_has_a_case_of_its_own_out_of_range() -> None:
         ("audit", "points", 0),
         *(("audit", "full_rate", value) for value in (1e-30, 1)),
         ("audit", "age_max", 1),
-        ("audit", "scale_max", 1),
+        ("audit", "tensor_floor", 0),
         ("data", "sequence_length", 2),
         ("outer", "schedule", [[0, 0]]),
     ],

@@ -15,7 +15,7 @@ from boltzmann.protocol.auditing import chance, responsible
 from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
 from boltzmann.protocol.rewards import absent, audited, earned, failed, weights
-from boltzmann.protocol.scoring import compare, compare_page, judge, judge_page
+from boltzmann.protocol.scoring import compare, compare_page, judge
 from boltzmann.protocol.wire import Opened
 
 MOST_ALARMS = 8  # of others that are looked at again in a window
@@ -158,13 +158,12 @@ def _examine_page(node: Node, this: Round, hotkey: str, place: int, opened: Open
     spot = compare_page(
         place,
         opened.shares,
-        opened.values,
         on_page(node, this, delta, pages),
         this.control_points,
         this.points.bounds,
+        node.run.audit.tensor_floor,
     )
-    names = this.chosen.layout.names
-    refusal = judge_page(spot, node.run.gate, node.run.audit, names)
+    refusal = judge(spot.share, node.run.gate, this.chosen.layout.names)
     return Finding(spot.share.score, spot.share.gate, refusal, delta.loss, spot.norm, page)
 
 

@@ -32,13 +32,14 @@ class AuditConfig:
 
     `points`: audit points per window, 0 for none, which makes all audits full; `full_rate`: share
     of a trusted hotkey's audits that are full; `age_max`: windows after which one is certain;
-    `scale_max`: by which factor a slice may be longer or shorter than one of its pages suggests.
+    `tensor_floor`: the share of a page's gradient length below which a tensor is not compared by
+    itself in a spot audit.
     """
 
     points: int = 4096
     full_rate: float = 0.125
     age_max: int = 16
-    scale_max: float = 4.0
+    tensor_floor: float = 0.01
 
     def __post_init__(self) -> None:
         """Raises: ValueError naming what is out of range."""
@@ -48,8 +49,8 @@ class AuditConfig:
             raise ValueError(f"audit.full_rate must be in (0, 1], not {self.full_rate}")
         if self.age_max < 1:
             raise ValueError(f"audit.age_max must be 1 or more: {self.age_max}")
-        if not self.scale_max >= 1.0:
-            raise ValueError(f"audit.scale_max must be 1 or more: {self.scale_max}")
+        if not 0.0 <= self.tensor_floor < 1.0:
+            raise ValueError(f"audit.tensor_floor must be in [0, 1), not {self.tensor_floor}")
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,11 @@ class Comparison:
 
 
 def compare(
-    delta: Floats, recomputed: Floats, control: Floats, bounds: Sequence[int]
+    delta: Floats,
+    recomputed: Floats,
+    control: Floats,
+    bounds: Sequence[int],
+    floor: float = 0.0,
 ) -> Comparison:
     """Figures of the upload δ against the recomputed ĝ and the control gradient c.
 
@@ -79,12 +84,19 @@ def compare(
 
     The control gradient comes from pages nobody was assigned: what all honest gradients share lies
     along it, so a copy from other pages keeps a high s but loses ρ.
+
+    Tensors shorter than `floor` times the whole, in both, are not compared by themselves: of a
+    single page's gradient in bf16 they are mostly rounding.
     """
     products = np.array(
         [_products(delta[i:j], recomputed[i:j], control[i:j]) for i, j in pairwise(bounds)]
     )
     dd, gg, cc, dg, dc, gc = products.sum(axis=0)
-    cosines = [_cosine(row[3], row[0], row[1]) for row in products]
+    least = floor * floor * gg
+    cosines = [
+        1.0 if row[0] < least and row[1] < least else _cosine(row[3], row[0], row[1])
+        for row in products
+    ]
     worst = int(np.argmin(cosines))
     if cc == 0.0:
         gate = _cosine(dg, dd, gg)
@@ -112,48 +124,33 @@ class Spot:
     """A spot audit's figures.
 
     `share`: the page's share against its recomputation, on the audit points; `norm`: how long page
-    and points suggest that the slice is; `norm_ratio`: how long it is, by that.
+    and points suggest that the delta's slice is.
     """
 
     share: Comparison
     norm: float
-    norm_ratio: float
 
 
 def compare_page(
     page: int,
     shares: Floats,
-    delta: Floats,
     recomputed: OnPage,
     control: Floats,
     bounds: Sequence[int],
+    floor: float,
 ) -> Spot:
-    """Figures of one page: `shares` `[pages, points]` and `delta` are the upload's.
+    """Figures of one page of an upload with `shares` `[pages, points]`.
 
     The page's share is compared as in `compare`, on the points, whose tensors end at `bounds`. The
     slice should be as much longer than all shares together as the page's gradient is there than on
-    the points: a rough figure, since a few coordinates carry much of a gradient.
+    the points: a rough figure (measured .2 to 2 times the true one), of which a median is taken.
     """
-    length, actual = _lengths(recomputed.slice, delta)
-    points, total = _lengths(recomputed.points, shares.sum(axis=0, dtype=np.float64))
-    norm = total * length / points if points > 0.0 else 0.0
+    length, points = _lengths(recomputed.slice, recomputed.points)
+    (total,) = _lengths(shares.sum(axis=0, dtype=np.float64))
     return Spot(
-        share=compare(shares[page], recomputed.points, control, bounds),
-        norm=norm,
-        norm_ratio=_norm_ratio(actual**2, norm**2),
+        share=compare(shares[page], recomputed.points, control, bounds, floor),
+        norm=total * length / points if points > 0.0 else 0.0,
     )
-
-
-def judge_page(
-    spot: Spot, gate: GateConfig, config: AuditConfig, names: Sequence[str]
-) -> Rejection | None:
-    """None if the page passes, else the first threshold it fails. NaN fails each of them."""
-    refusal = judge(spot.share, gate, names)
-    if refusal is not None:
-        return refusal
-    if not 1.0 / config.scale_max <= spot.norm_ratio <= config.scale_max:
-        return Rejection(Reason.NORM, f"the slice's norm ratio {spot.norm_ratio:.4f}")
-    return None
 
 
 def add_up(shares: Floats, values: Floats, rounding: float) -> Rejection | None:

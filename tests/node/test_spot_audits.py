@@ -29,12 +29,12 @@ def trusting(at: Scene, audit_rate: float = 1.0) -> Node:
     return replace(node, run=run)
 
 
-async def off_the_points(at: Scene, name: str, factor: float = 0.0) -> Made:
-    """Honest on the audit points; elsewhere noise, or the honest values times a factor."""
+async def off_the_points(at: Scene, name: str) -> Made:
+    """Honest on the audit points, noise elsewhere."""
     honest = await at.work(name)
     _, here = at.this.points.meet(at.this.chosen)
     noise = np.random.default_rng(1).standard_normal(len(honest.values)).astype(np.float32)
-    values = honest.values * np.float32(factor) if factor else noise * honest.values.std()
+    values = noise * honest.values.std()
     values[here] = honest.values[here]
     return replace(honest, values=values)
 
@@ -48,7 +48,8 @@ async def test_a_spot_audit_recomputes_one_page_and_finds_who_made_its_share_up(
         bert = await at.work("bert")  # the right delta, but no page's own share
         at.upload("bert", replace(bert, shares=spread(bert.shares.sum(axis=0), 2)))
         at.upload("carl", await off_the_points(at, "carl"))
-        at.upload("dora", await off_the_points(at, "dora", 20.0))
+        dora = await at.work("dora")
+        at.upload("dora", dora.times(2.0))
         node = trusting(at)
         await at.ingest()
         assert at.this.refused == {}

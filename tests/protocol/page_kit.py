@@ -18,7 +18,7 @@ from boltzmann.protocol.scoring import (
     OnPage,
     Spot,
     compare_page,
-    judge_page,
+    judge,
 )
 from boltzmann.protocol.slices import Layout, Slice, select
 
@@ -90,21 +90,21 @@ class Scene:
             self.codec.roundtrip(self.slice.gather(part)),
         )
 
-    def spot(self, page: int, shares: Floats, delta: Floats) -> Spot:
+    def spot(self, page: int, shares: Floats) -> Spot:
         """An audit of one page of what was sent."""
         pages = len(self.gradients)
         return compare_page(
             page,
             shares,
-            delta,
             self.on_page(self.gradients[page], pages),
             self.on_page(self.control).points,
             self.points.bounds,
+            CONFIG.tensor_floor,
         )
 
-    def verdict(self, page: int, shares: Floats, delta: Floats) -> Rejection | None:
-        found = self.spot(page, shares, delta)
-        return judge_page(found, GATE, CONFIG, LAYOUT.names)
+    def verdict(self, page: int, shares: Floats) -> Rejection | None:
+        found = self.spot(page, shares)
+        return judge(found.share, GATE, LAYOUT.names)
 
     def off_points(self, other: Floats) -> Floats:
         """The delta with other values wherever no share says what they must add up to."""
