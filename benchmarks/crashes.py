@@ -17,7 +17,7 @@ import random
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,6 +41,7 @@ FIRST_WINDOW = 2  # of a crash
 VICTIM = "validator0"
 TAIL_WINDOWS = 2  # after the last crash
 PATIENCE_S = 30.0  # at a gate
+SPARE_S = 1.5  # between the blocks that come while something waits
 NEVER = 10**9
 MOST_WINDOWS = 120
 
@@ -118,7 +119,7 @@ def _plan(folder: Path, seed: int, miners: int, block_time: float) -> Plan:
         validators=3,
         adversaries={},
         windows=0,
-        train_blocks=4,
+        train_blocks=8,
         exchange_blocks=8,
         block_time=block_time,
         epoch_windows=2,
@@ -149,10 +150,11 @@ async def _run(network: Network, victims: list[Victim], last: int) -> tuple[dict
         clock, window = network.plan.clock(), 0
         while window < last:
             window += 1
-            for block, done in _gates(network, window):
+            for block, last_block, done in _gates(network, window):
                 release_chain(network.chain, until=block)
                 await _until(network, victims, partial(_has_come, network, block))
-                await _until(network, victims, done)
+                spare = range(block + 1, last_block + 1)
+                await _until(network, victims, done, spare)
             release_chain(network.chain, until=clock.decide(window))
             if victims and last == NEVER and not any(v.moments for v in victims):
                 last = window + TAIL_WINDOWS
@@ -163,8 +165,11 @@ async def _run(network: Network, victims: list[Victim], last: int) -> tuple[dict
     return _one_line(_histories(network)), window
 
 
-def _gates(network: Network, window: int) -> list[tuple[int, Callable[[], bool]]]:
-    """(block, what must be done before the next one) of a window, in order."""
+def _gates(network: Network, window: int) -> list[tuple[int, int, Callable[[], bool]]]:
+    """(block, last block, what must be done by then) of a window, in order.
+
+    Blocks after the first come only as long as something waits: weights wait to be in one.
+    """
     clock = network.plan.clock()
     names = [member.name for member in network.plan.members]
     miners = [name for name in names if name.startswith("miner")]
@@ -175,6 +180,9 @@ def _gates(network: Network, window: int) -> list[tuple[int, Callable[[], bool]]
 
     def stage(nodes: list[str], name: Stage) -> Callable[[], bool]:
         return reported(nodes, f'"stage": "{name.value}", "window": {window}}}')
+
+    def alone(block: int, done: Callable[[], bool]) -> tuple[int, int, Callable[[], bool]]:
+        return block, block, done
 
     def both(one: Callable[[], bool], other: Callable[[], bool]) -> Callable[[], bool]:
         return lambda: one() and other()
@@ -196,17 +204,21 @@ def _gates(network: Network, window: int) -> list[tuple[int, Callable[[], bool]]
 
     certified = f'"stage": "{Stage.CERTIFY.value}", "window": {window}}}'
     return [
-        (clock.open(window), held(names, window - 1)),
-        (clock.close(window) - 1, both(stage(miners, Stage.TRAIN), audited)),
-        (clock.close(window), stage(miners, Stage.COMMIT)),
-        (clock.commit_by(window), stage(validators, Stage.PLEDGES)),
-        (clock.reveal_at(window), stage(miners, Stage.UPLOAD)),
-        (clock.upload_by(window), stage(validators, Stage.RECEIPT)),
+        alone(clock.open(window), held(names, window - 1)),
         (
+            clock.open(window) + 1,
+            clock.close(window) - 1,
+            both(stage(miners, Stage.TRAIN), audited),
+        ),
+        alone(clock.close(window), stage(miners, Stage.COMMIT)),
+        alone(clock.commit_by(window), stage(validators, Stage.PLEDGES)),
+        alone(clock.reveal_at(window), stage(miners, Stage.UPLOAD)),
+        alone(clock.upload_by(window), stage(validators, Stage.RECEIPT)),
+        alone(
             clock.decide(window) - 2,
             lambda: any(_told(network, node, certified) for node in validators),
         ),
-        (clock.decide(window) - 1, lambda: _is_ordered(network, window)),
+        alone(clock.decide(window) - 1, lambda: _is_ordered(network, window)),
     ]
 
 
@@ -227,10 +239,22 @@ def _is_ordered(network: Network, window: int) -> bool:
     return any(_told(network, name, text) for name in names)
 
 
-async def _until(network: Network, victims: list[Victim], done: Callable[[], bool]) -> None:
-    """Wait for a gate's condition; a victim that dies meanwhile is started again."""
-    deadline = time.monotonic() + PATIENCE_S
+async def _until(
+    network: Network,
+    victims: list[Victim],
+    done: Callable[[], bool],
+    spare: Iterable[int] = (),
+) -> None:
+    """Wait for a gate's condition; a victim that dies meanwhile is started again.
+
+    `spare`: blocks that may come while it waits, one after the other.
+    """
+    deadline, left = time.monotonic() + PATIENCE_S, iter(spare)
+    next_spare = time.monotonic() + SPARE_S
     while not done():
+        if time.monotonic() > next_spare and (block := next(left, None)) is not None:
+            release_chain(network.chain, until=block)
+            next_spare = time.monotonic() + SPARE_S
         for victim in victims:
             process = _process(network, victim.name)
             if process.process.exitcode is not None:

@@ -17,7 +17,7 @@ from boltzmann.local.plan import NETUID, Plan
 from boltzmann.local.progress import Progress, Tail
 from boltzmann.local.show import Show
 from boltzmann.local.summary import Outcome, summarise, write_summary
-from boltzmann.protocol.commitment import decode
+from boltzmann.node.membership import first_validator, peers_at
 
 _POLL_S = 0.2
 _READY_SECONDS = 180.0
@@ -69,17 +69,21 @@ async def run_local(plan: Plan, show: Show) -> Outcome:
 
 
 async def until_ready(network: Network, chain: SubtensorChain) -> None:
-    """Until every node has its record on chain and the first validator the genesis manifest."""
+    """Until every node has its record on chain and the first validator the genesis manifest.
+
+    Whoever was alone at first may have begun the run as well; that beginning counts for nobody.
+    """
     deadline = time.monotonic() + _READY_SECONDS
+    run = network.plan.run_config().run.id
     while True:
         _require_alive(network)
-        head = await chain.head()
-        records = await chain.commitments(head.number)
-        known = [decode(records.get(item.hotkey, ())) for item in network.processes]
-        if all(known) and any(record and record.manifest for record in known):
+        peers = await peers_at(chain, run, (await chain.head()).number)
+        known = {peer.hotkey: peer.commitment for peer in peers}
+        first = known.get(first_validator(peers))
+        late = [item.member.name for item in network.processes if item.hotkey not in known]
+        if not late and first is not None and first.manifest is not None:
             return
         if time.monotonic() > deadline:
-            late = [i.member.name for i, k in zip(network.processes, known, strict=True) if not k]
             raise BoltzmannError(
                 f"{late or 'the genesis'} not ready after {_READY_SECONDS:.0f} s: see the logs in "
                 f"{network.plan.workdir / 'logs'}"
