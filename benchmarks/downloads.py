@@ -165,9 +165,8 @@ def received(publisher: Publisher, names: list[str], window: int) -> Outcome:
         verdicts=tuple(sorted(verdicts, key=lambda verdict: verdict.hotkey)),
     )
     stakes = dict.fromkeys(publisher.hotkeys, 1)
-    trust = run.rewards.trust_windows
     leader = publisher.leader(window)
-    admission = admit(dict.fromkeys(stakes, receipt), stakes, leader, trust, verify)
+    admission = admit(dict.fromkeys(stakes, receipt), stakes, leader, run.terms, verify)
     if len(admission.accepted) != len(names):
         raise RuntimeError(f"only {len(admission.accepted)} of {len(names)} were accepted")
     mean = Mean(chosen.size, admission.norm_limit)

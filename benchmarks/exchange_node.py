@@ -26,15 +26,16 @@ from benchmarks.servers import Place
 from boltzmann.config import RunConfig
 from boltzmann.node.agree import agree
 from boltzmann.node.book import Book
-from boltzmann.node.conduct import Honest
+from boltzmann.node.conduct import Honest, spread
 from boltzmann.node.follow import follow
 from boltzmann.node.ingest import collect, ingest
 from boltzmann.node.miner import commit, make_delta, reveal
 from boltzmann.node.node import Node
-from boltzmann.node.round import Duty, Round, assign
+from boltzmann.node.round import Duty, Round, assign, points_of
 from boltzmann.node.stages import Stage
 from boltzmann.node.witness import publish_receipt
 from boltzmann.node.worker import Worker
+from boltzmann.protocol.points import Points
 from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.slices import select
 from boltzmann.train.gradients import Delta
@@ -80,10 +81,11 @@ class Prepared(Honest):
     """An honest miner whose training is over."""
 
     def __init__(self, gradient: tuple[Floats, ...]) -> None:
-        self._delta = Delta(gradient, loss=1.0, tokens=1, norm=1.0)
+        self._gradient = gradient
 
-    async def train(self, node: Node, pages: tuple[int, ...]) -> Delta | None:
-        return self._delta
+    async def train(self, node: Node, pages: tuple[int, ...], points: Points) -> Delta | None:
+        shares = spread(points.gather(self._gradient), len(pages))
+        return Delta(self._gradient, loss=1.0, tokens=1, shares=shares)
 
 
 class Measured(Worker):
@@ -206,7 +208,9 @@ async def _lead_window(
     await reach(node, chain, clock.commit_by(window))
     chosen = select(node.worker.state.layout, await node.blocks.hash(clock.close(window)))
     held = node.run.exchange.codec.encode(control[: chosen.size])
-    this = Round(duty, await node.councils.at(window), chosen, held)
+    points = await points_of(node, window)
+    council = await node.councils.at(window)
+    this = Round(duty, council, chosen, points, held, control[: points.size])
     await stages.over(Stage.PLEDGES, window)
     started = time.monotonic()
     await reach(node, chain, clock.upload_by(window))

@@ -16,12 +16,13 @@ from typing import Any, TypeVar, get_type_hints
 import tomli_w
 
 from boltzmann.errors import ConfigError
+from boltzmann.protocol.admission import Terms
 from boltzmann.protocol.clock import WindowClock
 from boltzmann.protocol.codec import Codec
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.pages import PageSchedule
 from boltzmann.protocol.rewards import RewardConfig
-from boltzmann.protocol.scoring import GateConfig
+from boltzmann.protocol.scoring import AuditConfig, GateConfig
 from boltzmann.protocol.slices import Layout
 
 if sys.version_info >= (3, 11):
@@ -117,8 +118,10 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ExchangeConfig:
-    """What travels. `clip_norm`: the global norm a delta is clipped to; `max_magnitude`: the
-    largest absolute value a delta may hold; `history`: windows the undo log keeps;
+    """What travels.
+
+    `clip_norm`: the norm beyond which no delta counts in an update; `max_magnitude`: the largest
+    absolute value a delta may hold; `history`: windows the undo log keeps;
     `checkpoint_copies`: how many validators publish each epoch's checkpoint; `checkpoints_kept`:
     how many of them stay in a bucket."""
 
@@ -148,7 +151,8 @@ class AgreementConfig:
     `witnesses`: how many validators are drawn to witness a window, 0 for all; `vote_threshold`: the
     share of the voters' stake that must be exceeded, in [0.5, 1); `proposer_counts`: whether the
     proposer is a voter; `held_out_pages`: private pages each voter tests a candidate on;
-    `loss_rise_max`: nats per token by which their loss may rise.
+    `loss_rise_max`: nats per token by which their loss may rise; `unverified_max`: the share of an
+    update's deltas, in [0, 1), whose hotkeys validators with half the stake or less have passed.
     """
 
     witnesses: int = 0
@@ -156,6 +160,7 @@ class AgreementConfig:
     proposer_counts: bool = True
     held_out_pages: int = 1
     loss_rise_max: float = 0.1
+    unverified_max: float = 0.0
 
     def __post_init__(self) -> None:
         if self.witnesses < 0:
@@ -167,6 +172,10 @@ class AgreementConfig:
             )
         if self.held_out_pages < 1:
             raise ValueError(f"agreement.held_out_pages must be 1 or more: {self.held_out_pages}")
+        if not 0.0 <= self.unverified_max < 1.0:
+            raise ValueError(
+                f"agreement.unverified_max must be at least 0 and below 1: {self.unverified_max}"
+            )
         if not self.loss_rise_max >= 0.0:
             raise ValueError(f"agreement.loss_rise_max must be 0 or more: {self.loss_rise_max}")
 
@@ -184,6 +193,7 @@ class RunConfig:
     gate: GateConfig
     rewards: RewardConfig
     agreement: AgreementConfig = AgreementConfig()
+    audit: AuditConfig = field(default_factory=AuditConfig)
     source: bytes = field(default=b"", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -224,6 +234,13 @@ class RunConfig:
     def sha256(self) -> str:
         """The config's hash, as the owner's commitment names it."""
         return hashlib.sha256(self.encode()).hexdigest()
+
+    @property
+    def terms(self) -> Terms:
+        """Who enters an update, and what its norm counts for."""
+        return Terms(
+            self.rewards.trust_windows, self.exchange.clip_norm, self.agreement.unverified_max
+        )
 
     @property
     def key(self) -> bytes:

@@ -1,6 +1,7 @@
 """The dependency direction of ARCHITECTURE.md, read from the source of every module.
 
 entry points → cli → local → app (the wiring) → node → train → config, ports → protocol
+                     simulate → node, adapters
                              app → adapters → ports, protocol, errors
 """
 
@@ -41,8 +42,9 @@ ALLOWED: dict[str, set[str]] = {
     # Only these know both a node and what stands behind its ports.
     "app": _CORE | {"train", "node"} | ADAPTERS,
     "local": _CORE | {"train", "node", "app"} | ADAPTERS,
+    "simulate": _CORE | {"train", "node"} | ADAPTERS,
     "__main__": {"cli"},
-    "cli": _CORE | {"train", "node", "audit", "app", "local"} | ADAPTERS,
+    "cli": _CORE | {"train", "node", "audit", "app", "local", "simulate"} | ADAPTERS,
 }
 PROTOCOL_IMPORTS = {
     *("__future__", "abc", "base64", "binascii", "bisect", "collections", "dataclasses", "enum"),

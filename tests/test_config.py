@@ -22,11 +22,12 @@ from boltzmann.config import (
     RunConfig,
 )
 from boltzmann.errors import ConfigError
+from boltzmann.protocol.admission import Terms
 from boltzmann.protocol.clock import WindowClock
 from boltzmann.protocol.codec import Codec
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.rewards import RewardConfig
-from boltzmann.protocol.scoring import GateConfig
+from boltzmann.protocol.scoring import AuditConfig, GateConfig
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -42,7 +43,8 @@ CONFIG = RunConfig(
     outer=OuterConfig(((0, 0.0025), (4, 0.01)), 0.9, 0.95, 1e-8, 0.1),
     gate=GateConfig(0.995, 0.98, 0.9, 1.1),
     rewards=RewardConfig(0.1, 0.25, 10),
-    agreement=AgreementConfig(3, 0.6, False, 2, 0.05),
+    agreement=AgreementConfig(3, 0.6, False, 2, 0.05, 0.25),
+    audit=AuditConfig(512, 0.25, 8, 0.02),
 )
 TABLES: dict[str, dict[str, Any]] = tomllib.loads(CONFIG.encode().decode())
 DEFAULTS = {
@@ -52,8 +54,9 @@ DEFAULTS = {
     "windows": [key for key in TABLES["windows"] if key not in ("train_blocks", "exchange_blocks")],
     "exchange": list(TABLES["exchange"]),
     "agreement": list(TABLES["agreement"]),
+    "audit": list(TABLES["audit"]),
 }
-OPTIONAL = ("exchange", "agreement")  # tables of which every key has a default
+OPTIONAL = ("exchange", "agreement", "audit")  # tables of which every key has a default
 REQUIRED = [
     (table, key)
     for table, keys in TABLES.items()
@@ -126,12 +129,14 @@ def test_defaults_need_not_be_written() -> None:
         windows=WindowClock(4, 8),
         exchange=ExchangeConfig(),
         agreement=AgreementConfig(),
+        audit=AuditConfig(),
     )
 
 
 def test_what_a_run_that_says_nothing_agrees_by() -> None:
     """Everybody witnesses and votes, and more than half of the stake decides."""
-    assert AgreementConfig() == AgreementConfig(0, 0.5, True, 1, 0.1)
+    assert AgreementConfig() == AgreementConfig(0, 0.5, True, 1, 0.1, 0.0)
+    assert AuditConfig() == AuditConfig(4096, 0.125, 16, 0.01)
     assert (ExchangeConfig().checkpoint_copies, ExchangeConfig().checkpoints_kept) == (2, 2)
     assert WindowClock(4, 8) == WindowClock(4, 8, 1, 1, 1, 2, 1)
 
@@ -140,6 +145,10 @@ def test_whole_numbers_may_stand_for_fractions() -> None:
     parsed = RunConfig.parse(encoded({"exchange": {"clip_norm": 2}, "model": {"rope_theta": 500}}))
     assert (parsed.exchange.clip_norm, parsed.model.rope_theta) == (2.0, 500.0)
     assert type(parsed.exchange.clip_norm) is float
+
+
+def test_the_terms_of_admission_are_those_of_three_tables() -> None:
+    assert replace(CONFIG, exchange=ExchangeConfig(clip_norm=3.0)).terms == Terms(10, 3.0, 0.25)
 
 
 def test_the_key_and_schedule_follow_from_the_config() -> None:
@@ -277,6 +286,11 @@ OUT_OF_RANGE: list[tuple[str, str, object]] = [
     *(("agreement", "vote_threshold", value) for value in (-0.5, 0, 0.4999999, 1, 1.5)),
     *(("agreement", "held_out_pages", value) for value in (0, -1)),
     ("agreement", "loss_rise_max", -0.1),
+    *(("agreement", "unverified_max", value) for value in (-0.1, 1, 1.5)),
+    ("audit", "points", -1),
+    *(("audit", "full_rate", value) for value in (0, -0.1, 1.1)),
+    *(("audit", "age_max", value) for value in (0, -1)),
+    *(("audit", "tensor_floor", value) for value in (-0.1, 1, 2)),
 ]
 
 
@@ -323,6 +337,11 @@ def test_every_number_has_a_case_of_its_own_out_of_range() -> None:
         ("agreement", "held_out_pages", 1),
         ("agreement", "loss_rise_max", 0),
         ("agreement", "proposer_counts", True),
+        *(("agreement", "unverified_max", value) for value in (0, 0.999999)),
+        ("audit", "points", 0),
+        *(("audit", "full_rate", value) for value in (1e-30, 1)),
+        ("audit", "age_max", 1),
+        ("audit", "tensor_floor", 0),
         ("data", "sequence_length", 2),
         ("outer", "schedule", [[0, 0]]),
     ],

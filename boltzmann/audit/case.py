@@ -12,7 +12,7 @@ from boltzmann.node.manifests import Held
 from boltzmann.node.membership import Peer
 from boltzmann.node.node import Node
 from boltzmann.node.objects import manifest_key
-from boltzmann.node.round import Duty, Round, assigned, chosen_in
+from boltzmann.node.round import Duty, Round, assigned, chosen_in, points_of
 from boltzmann.node.tip import Holder, holders_of
 from boltzmann.protocol.manifest import Proposal
 
@@ -83,7 +83,7 @@ class Case:
             duty=Duty(self.window, self.base, self.past.members, self.past.pages),
             council=self.past.council,
             chosen=await chosen_in(self.node, self.window),
-            control=bytearray(),
+            points=await points_of(self.node, self.window),
         )
 
 

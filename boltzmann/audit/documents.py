@@ -134,8 +134,7 @@ async def check_admission(case: Case, receipts: Receipts) -> None:
         case.report.gaps.append("admission: not all its receipts can be read")
         return
     witnesses, node = case.past.council.witnesses, case.node
-    leader, trust = case.proposal.leader, node.run.rewards.trust_windows
-    admission = admit(found, witnesses, leader, trust, node.verify)
+    admission = admit(found, witnesses, case.proposal.leader, node.run.terms, node.verify)
     proposed = Admission(case.proposal.accepted, case.proposal.norm_limit)
     if admission != proposed:
         case.blame_leader("admission", _difference(proposed, admission))

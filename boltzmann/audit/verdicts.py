@@ -13,7 +13,7 @@ from boltzmann.node.audit import Finding, examine
 from boltzmann.node.ingest import collect, ingest
 from boltzmann.node.node import Node
 from boltzmann.node.objects import receipt_key
-from boltzmann.node.round import Round, in_codec
+from boltzmann.node.round import Round, Task
 from boltzmann.protocol.admission import equivocators
 from boltzmann.protocol.receipts import Receipt, Verdict, open_receipt
 from boltzmann.protocol.rejection import Reason, Rejection
@@ -33,19 +33,24 @@ async def check_verdicts(case: Case, this: Round, receipts: Receipts) -> None:
     if not said:
         return
     gradient = await node.worker.delta(node.schedule.control(case.window))
-    this.control = await in_codec(node, this.chosen, gradient)
+    await node.worker.run(partial(this.set_control, node, gradient))
     await ingest(node, this, await collect(node, this.duty))
     shown = await _shown(case, receipts, {witness for witness, _ in said})
     two_faced = equivocators(shown, node.verify)
-    found: dict[str, Finding | Rejection] = {}
+    found: dict[Task, Finding | Rejection] = {}
     for (witness, verdict), window in sorted(said.items(), key=lambda item: str(item[0])):
         hotkey, key = verdict.hotkey, receipt_key(node.run.run.id, window)
         if hotkey not in this.members:
             case.report.wrong("verdict", witness, f"on {hotkey}, who was given no pages", key)
             continue
-        if hotkey not in found:
-            found[hotkey] = await _outcome(node, this, hotkey)
-        outcome = found[hotkey]
+        if verdict.page not in (-1, *this.pages[hotkey]):
+            detail = f"on {hotkey}, on page {verdict.page}, which it was not given"
+            case.report.wrong("verdict", witness, detail, key)
+            continue
+        task = Task(hotkey, None if verdict.page < 0 else this.pages[hotkey].index(verdict.page))
+        if task not in found:
+            found[task] = await _outcome(node, this, task)
+        outcome = found[task]
         if isinstance(outcome, Rejection) and outcome.reason.value == verdict.refusal:
             continue
         if verdict.refusal == Reason.EQUIVOCATED.value and hotkey in two_faced:
@@ -96,11 +101,11 @@ async def _shown(case: Case, receipts: Receipts, judges: set[str]) -> dict[str, 
     return found
 
 
-async def _outcome(node: Node, this: Round, hotkey: str) -> Finding | Rejection:
+async def _outcome(node: Node, this: Round, task: Task) -> Finding | Rejection:
     """What the node's own rules make of a member's delta as its bucket shows it now."""
-    if hotkey in this.refused:
-        return this.refused[hotkey]
-    return await node.worker.run(partial(examine, node, this, hotkey, this.received[hotkey]))
+    if task.hotkey in this.refused:
+        return this.refused[task.hotkey]
+    return await node.worker.run(partial(examine, node, this, task, this.received[task.hotkey]))
 
 
 def _contradiction(case: Case, verdict: Verdict, outcome: Finding | Rejection) -> str | None:
@@ -108,15 +113,15 @@ def _contradiction(case: Case, verdict: Verdict, outcome: Finding | Rejection) -
     said = verdict.refusal or "a pass"
     if isinstance(outcome, Rejection):
         return f"it says {said}, the object is {outcome}"
-    found, gate = outcome.comparison, case.node.run.gate
-    figures = f"rho {found.gate:.4f}, score {found.score:.4f}, norm {outcome.norm:.4g}"
+    gate = case.node.run.gate
+    figures = f"rho {outcome.gate:.4f}, score {outcome.score:.4f}, norm {outcome.norm:.4g}"
     refused = outcome.refusal is not None
     if verdict.passed == refused:
         why = str(outcome.refusal) if outcome.refusal else "a pass"
         return f"it says {said}, recomputed: {why} ({figures})"
     if verdict.refusal and Reason(verdict.refusal) not in _BY_RECOMPUTING:
         return f"it says {said} of an object that is well formed ({figures})"
-    if abs(verdict.score - found.score) > _SCORE_SLACK:
+    if abs(verdict.score - outcome.score) > _SCORE_SLACK:
         return f"it says score {verdict.score:.4f}, recomputed: {figures}"
     if not gate.norm_min * outcome.norm <= verdict.norm <= gate.norm_max * outcome.norm:
         return f"it says norm {verdict.norm:.4g}, recomputed: {figures}"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from boltzmann import __version__
-from boltzmann.cli import audit, checkpoint, local
+from boltzmann.cli import audit, checkpoint, local, simulate
 from boltzmann.errors import BoltzmannError
 
 
@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"boltzmann {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     local.add(commands)
+    simulate.add(commands)
     checkpoint.add(commands)
     audit.add(commands)
     options = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""Audits: recompute a member's update on its pages, and judge what it sent."""
+"""Audits: recompute a member's update, or one page of it, and judge what it sent."""
 
 from __future__ import annotations
 
@@ -9,30 +9,82 @@ from statistics import fmean
 
 from boltzmann.node.book import Book
 from boltzmann.node.node import Node
-from boltzmann.node.round import Floats, Received, Round, reopen
+from boltzmann.node.round import Received, Round, Task, on_page, reopen
 from boltzmann.protocol import aggregate
+from boltzmann.protocol.auditing import chance, responsible
 from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
-from boltzmann.protocol.rewards import absent, failed, passed, weights
-from boltzmann.protocol.scoring import Comparison, compare, judge
+from boltzmann.protocol.rewards import absent, audited, earned, failed, weights
+from boltzmann.protocol.scoring import compare, compare_page, judge
+from boltzmann.protocol.wire import Opened
+
+MOST_ALARMS = 8  # of others that are looked at again in a window
 
 
 @dataclass(frozen=True)
 class Finding:
-    """An audit's outcome. `loss`: the validator's own, in nats per token, on the member's pages."""
+    """An audit's outcome.
 
-    comparison: Comparison
+    `score` and `gate`: of the delta, or of the one page's share; `loss`: the validator's own, in
+    nats per token, on what it recomputed; `norm`: of the recomputed delta, estimated from its page
+    in a spot audit; `page`: that page's number in the dataset, -1 for all.
+    """
+
+    score: float
+    gate: float
     refusal: Rejection | None
     loss: float
     norm: float
+    page: int = -1
 
 
-def plan(node: Node, book: Book, this: Round) -> None:
+async def plan(node: Node, book: Book, this: Round) -> None:
     """Queue the round's audits: who is not trusted first, then a private draw of the others."""
-    known = [hotkey for hotkey in this.received if _is_known(node, book, this, hotkey)]
-    fresh = [hotkey for hotkey in this.received if hotkey not in known]
-    drawn = [hotkey for hotkey in known if node.private.random() < node.run.rewards.audit_rate]
-    this.queue = [*_shuffled(node, fresh), *_shuffled(node, drawn)]
+    fresh, others = [], []
+    total = sum(this.council.stakes.values())
+    share = this.council.stakes.get(node.hotkey, 0) / total if total else 0.0
+    odds = chance(node.run.rewards.audit_rate, share)
+    close_hash = await node.blocks.hash(node.clock.close(this.window))
+    for hotkey in this.received:
+        if not _is_known(node, book, this, hotkey):
+            fresh.append(Task(hotkey, None if book.suspects(hotkey) else _spot(node, this)))
+        elif node.private.random() < odds or (
+            book.age(hotkey, this.window) >= node.run.audit.age_max
+            and responsible(close_hash, hotkey, this.council.stakes) == node.hotkey
+        ):
+            full = node.private.random() < node.run.audit.full_rate
+            others.append(Task(hotkey, None if full else _spot(node, this)))
+    this.queue = [*_shuffled(node, fresh), *_shuffled(node, others)]
+
+
+def _spot(node: Node, this: Round) -> int | None:
+    """The place of the page to recompute, private to this node; None where there are no points."""
+    return node.private.randrange(node.run.data.pages_per_member) if this.points.size else None
+
+
+def _shuffled(node: Node, tasks: list[Task]) -> list[Task]:
+    return node.private.sample(tasks, len(tasks))
+
+
+def look_again(node: Node, rounds: Sequence[Round]) -> None:
+    """Queue what other validators' audits have failed in these rounds, before anything else.
+
+    Who is found out by one validator so owes the same to all: each goes by its own recomputation.
+    A few at most, so that false alarms do not keep a validator from its own audits.
+    """
+    alarms = [verdict for this in rounds for verdict in this.alarms]
+    some = node.private.sample(alarms, min(len(alarms), MOST_ALARMS))
+    for this in rounds:
+        for verdict in some:
+            pages = this.pages.get(verdict.hotkey, ())
+            if (
+                verdict.window == this.window
+                and verdict.hotkey in this.received
+                and verdict.hotkey not in this.unpaid
+                and verdict.page in (-1, *pages)
+            ):
+                place = None if verdict.page < 0 else pages.index(verdict.page)
+                this.queue.insert(0, Task(verdict.hotkey, place, again=True))
 
 
 async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcomers: bool) -> None:
@@ -41,12 +93,13 @@ async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcom
     Ends as soon as the state has gone beyond the round: its parameters are out of reach then.
     """
     while this.queue and node.blocks.latest < block and _is_within_reach(node, this):
-        hotkey = this.queue[0]
-        if newcomers and _is_known(node, book, this, hotkey):
+        task = this.queue[0]
+        if newcomers and _is_known(node, book, this, task.hotkey):
             return
-        finding = await node.worker.run(partial(examine, node, this, hotkey, this.received[hotkey]))
+        received = this.received[task.hotkey]
+        finding = await node.worker.run(partial(examine, node, this, task, received))
         this.queue.pop(0)
-        _record(node, book, this, hotkey, finding)
+        _record(node, book, this, task, finding)
 
 
 def _is_known(node: Node, book: Book, this: Round, hotkey: str) -> bool:
@@ -56,62 +109,98 @@ def _is_known(node: Node, book: Book, this: Round, hotkey: str) -> bool:
 
 def _is_within_reach(node: Node, this: Round) -> bool:
     """Whether the parameters that the round's miners trained on can be had."""
-    state = node.worker.state
-    at = state.position.window
-    return at < this.window or (at == this.window and state.can_undo)
+    return node.worker.state.reaches_before(this.window)
 
 
 def refuse(node: Node, book: Book, this: Round, hotkey: str, why: Rejection) -> None:
     """Record a member whose object did not arrive or open: absence decays, a forgery fails."""
+    this.unpaid.add(hotkey)
     if not book.counts(hotkey, this.window, why.reason.value):
         return
     if why.reason in ABSENCES:
         book[hotkey] = absent(book[hotkey], node.run.rewards)
     else:
-        book[hotkey] = failed(book[hotkey], node.run.rewards, 0.0, 0.0)
+        book[hotkey] = failed(audited(book[hotkey], 0.0, 0.0), node.run.rewards)
         book.judge(Verdict(hotkey, this.window, why.reason.value, 0.0, 0.0, 0.0))
     _report_refusal(node, this, hotkey, why)
 
 
-def examine(node: Node, this: Round, hotkey: str, received: Received) -> Finding | Rejection:
+def examine(node: Node, this: Round, task: Task, received: Received) -> Finding | Rejection:
     """In the worker's thread: the parameters are put back to what the window trained on."""
     opened = reopen(node, received)
     if isinstance(opened, Rejection):
         return opened
     with node.worker.state.parameters_before(this.window):
-        recomputed, loss, tokens = _recompute(node, this, this.pages[hotkey])
-    control = node.run.exchange.codec.decode(this.control)
+        if not this.control:
+            this.set_control(node, node.worker.compute(node.schedule.control(this.window)))
+        if task.page is None:
+            return _examine_all(node, this, task.hotkey, opened)
+        return _examine_page(node, this, task.hotkey, task.page, opened)
+
+
+def _examine_all(node: Node, this: Round, hotkey: str, opened: Opened) -> Finding:
+    codec = node.run.exchange.codec
+    delta = node.worker.compute(this.pages[hotkey])
+    recomputed = codec.roundtrip(this.chosen.gather(delta.tensors))
+    control = codec.decode(this.control)
     result = compare(opened.values, recomputed, control, this.chosen.bounds)
     refusal = judge(result, node.run.gate, this.chosen.layout.names)
-    if refusal is None and opened.header.tokens != tokens:
-        refusal = Rejection(Reason.BAD_TOKENS, f"claims {opened.header.tokens}, not {tokens}")
-    return Finding(result, refusal, loss, aggregate.norm(recomputed))
+    if refusal is None and opened.header.tokens != delta.tokens:
+        refusal = Rejection(Reason.BAD_TOKENS, f"claims {opened.header.tokens}, not {delta.tokens}")
+    norm = aggregate.norm(recomputed)
+    return Finding(result.score, result.gate, refusal, delta.loss, norm)
 
 
-def _recompute(node: Node, this: Round, pages: Sequence[int]) -> tuple[Floats, float, int]:
-    """(slice values after the codec, loss, tokens) of the gradient on `pages`."""
-    delta = node.worker.compute(pages)
-    values = this.chosen.gather(delta.tensors)
-    return node.run.exchange.codec.roundtrip(values), delta.loss, delta.tokens
+def _examine_page(node: Node, this: Round, hotkey: str, place: int, opened: Opened) -> Finding:
+    page = this.pages[hotkey][place]
+    delta = node.worker.compute((page,), this.points)
+    pages = len(this.pages[hotkey])
+    spot = compare_page(
+        place,
+        opened.shares,
+        on_page(node, this, delta, pages),
+        this.control_points,
+        this.points.bounds,
+        node.run.audit.tensor_floor,
+    )
+    refusal = judge(spot.share, node.run.gate, this.chosen.layout.names)
+    return Finding(spot.share.score, spot.share.gate, refusal, delta.loss, spot.norm, page)
 
 
-def _record(node: Node, book: Book, this: Round, hotkey: str, finding: Finding | Rejection) -> None:
+def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | Rejection) -> None:
+    hotkey = task.hotkey
     if isinstance(finding, Rejection):
         refuse(node, book, this, hotkey, finding)
         return
     this.losses.append(finding.loss)
-    if not book.counts(hotkey, this.window, "audited"):
-        return
-    rewards, found, refusal = node.run.rewards, finding.comparison, finding.refusal
+    refusal = finding.refusal
+    if task.again and refusal is None:
+        return  # a false alarm
     if not SMALLEST_NORM <= finding.norm <= LARGEST_NORM:  # nothing that could be aggregated
         refusal = refusal or Rejection(Reason.NORM, f"recomputed {finding.norm:g}")
-    change = passed if refusal is None else failed
-    book[hotkey] = change(book[hotkey], rewards, found.score, found.gate)
+    if refusal is None:
+        this.passed.add(hotkey)
+    if not book.counts(hotkey, this.window, "again" if task.again else "audited"):
+        return
+    book[hotkey] = audited(book[hotkey], finding.score, finding.gate)
     reason = "" if refusal is None else refusal.reason.value
     norm = finding.norm if finding.norm <= LARGEST_NORM else 0.0
-    book.judge(Verdict(hotkey, this.window, reason, found.score, found.gate, norm))
-    if refusal is not None:
+    book.judge(
+        Verdict(hotkey, this.window, reason, finding.score, finding.gate, norm, finding.page)
+    )
+    node.telemetry.event("audited", window=this.window, hotkey=hotkey, reason=reason)
+    if refusal is not None and hotkey not in this.unpaid:
+        this.unpaid.add(hotkey)
+        book[hotkey] = failed(book[hotkey], node.run.rewards)
         _report_refusal(node, this, hotkey, refusal)
+
+
+def settle(node: Node, book: Book, this: Round) -> None:
+    """Credit the round to whose work counts as done: who passed, or is trusted and unaudited."""
+    for hotkey in this.members:
+        done = hotkey in this.passed or _is_known(node, book, this, hotkey)
+        if done and hotkey not in this.unpaid and book.counts(hotkey, this.window, "paid"):
+            book[hotkey] = earned(book[hotkey], node.run.rewards)
 
 
 def _report_refusal(node: Node, this: Round, hotkey: str, why: Rejection) -> None:
@@ -145,9 +234,6 @@ def report(node: Node, book: Book, this: Round) -> None:
             score=standing.score,
             gate=standing.gate,
             moving=standing.moving,
+            debt=standing.debt,
             weight=shares.get(hotkey, 0.0),
         )
-
-
-def _shuffled(node: Node, hotkeys: list[str]) -> list[str]:
-    return node.private.sample(hotkeys, len(hotkeys))

@@ -13,6 +13,8 @@ from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rewards import Standing
 
+_NEVER = 1 << 32
+
 
 class Book:
     """Standings by hotkey and registration: a hotkey that lost its slot starts from zero."""
@@ -24,6 +26,7 @@ class Book:
         self._verdicts: dict[str, Verdict] = {}
         self._counted: dict[str, dict[str, int]] = {}  # hotkey -> outcome -> newest window
         self._doubts: dict[str, int] = {}  # hotkey -> window of another validator's failed audit
+        self._covered: dict[str, int] = {}  # hotkey -> newest window that anybody has audited
         if path.exists():
             try:
                 stored = json.loads(path.read_text())
@@ -31,6 +34,7 @@ class Book:
                 self._verdicts = {h: Verdict(**row) for h, row in stored["verdicts"].items()}
                 self._counted = {h: dict(row) for h, row in stored["counted"].items()}
                 self._doubts = dict(stored["doubts"])
+                self._covered = dict(stored["covered"])
             except (ValueError, TypeError, AttributeError, KeyError) as error:
                 raise CorruptState(
                     f"the standings in {path} cannot be read ({error}): restore the file, or "
@@ -53,6 +57,7 @@ class Book:
         held = self._verdicts.get(verdict.hotkey)
         if held is None or held.window <= verdict.window:
             self._verdicts[verdict.hotkey] = verdict
+            self.cover(verdict)
             if self._doubts.get(verdict.hotkey, verdict.window) <= verdict.window:
                 self._doubts.pop(verdict.hotkey, None)
 
@@ -70,6 +75,31 @@ class Book:
         if not verdict.passed and own is not None and own.passed and own.window < verdict.window:
             since = self._doubts.get(verdict.hotkey, verdict.window)
             self._doubts[verdict.hotkey] = max(since, verdict.window)
+
+    def cover(self, verdict: Verdict) -> None:
+        """Some validator, this one or another, has audited a hotkey's window."""
+        newest = self._covered.get(verdict.hotkey, verdict.window)
+        self._covered[verdict.hotkey] = max(newest, verdict.window)
+
+    def age(self, hotkey: str, window: int) -> int:
+        """How many windows ago somebody has audited a hotkey; very many if nobody ever has."""
+        return window - self._covered.get(hotkey, -window - _NEVER)
+
+    @property
+    def settled(self) -> int:
+        """The newest window that was paid for; -1 if none was."""
+        return max((row.get("paid", -1) for row in self._counted.values()), default=-1)
+
+    @property
+    def audited(self) -> dict[str, int]:
+        """The window of the last audit of each hotkey."""
+        return {hotkey: verdict.window for hotkey, verdict in self._verdicts.items()}
+
+    def suspects(self, hotkey: str) -> bool:
+        """Whether only a full audit will do: it never passed one here, or failed its last one, or
+        another validator's."""
+        verdict = self._verdicts.get(hotkey)
+        return verdict is None or not verdict.passed or hotkey in self._doubts
 
     def verdicts(self, since: int) -> tuple[Verdict, ...]:
         """The last verdict on each hotkey, in hotkey order, of windows from `since` on."""
@@ -93,10 +123,12 @@ class Book:
                 self._verdicts.pop(neuron.hotkey, None)
                 self._counted.pop(neuron.hotkey, None)
                 self._doubts.pop(neuron.hotkey, None)
+                self._covered.pop(neuron.hotkey, None)
         self._standings = fresh
         self._verdicts = {h: v for h, v in self._verdicts.items() if h in fresh}
         self._counted = {h: row for h, row in self._counted.items() if h in fresh}
         self._doubts = {h: window for h, window in self._doubts.items() if h in fresh}
+        self._covered = {h: window for h, window in self._covered.items() if h in fresh}
 
     def save(self) -> None:
         """Write everything down. Raises: NoRoom."""
@@ -105,5 +137,6 @@ class Book:
             "verdicts": {hotkey: asdict(verdict) for hotkey, verdict in self._verdicts.items()},
             "counted": self._counted,
             "doubts": self._doubts,
+            "covered": self._covered,
         }
         write_whole(self._path, json.dumps(rows, indent=1, sort_keys=True).encode())

@@ -6,7 +6,7 @@ A cheat runs the same miner; only the values it offers differ.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from boltzmann.node.cheats import CHEATS
 from boltzmann.node.membership import Peer
 from boltzmann.node.node import Node
 from boltzmann.node.objects import delta_key, expected
+from boltzmann.protocol.points import Points
 from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.seeds import derive
 from boltzmann.protocol.slices import Slice
@@ -26,71 +27,82 @@ from boltzmann.train.gradients import Delta
 Floats = NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class Offer:
+    """What a miner sends: the slice's values `[size] float32`, and `[pages, points] float32`."""
+
+    values: Floats
+    shares: Floats
+
+
 class Conduct(Protocol):
     """What a miner does with its pages, and what it sends of the outcome."""
 
-    async def train(self, node: Node, pages: tuple[int, ...]) -> Delta | None:
-        """The window's delta; None: send nothing."""
+    async def train(self, node: Node, pages: tuple[int, ...], points: Points) -> Delta | None:
+        """The window's delta, with its pages' shares on the points; None: send nothing."""
         ...
 
-    async def values(
+    async def offer(
         self, node: Node, window: int, chosen: Slice, delta: Delta, members: list[Peer]
-    ) -> Floats | None:
-        """The slice's values `[size] float32` to send; None: send nothing."""
+    ) -> Offer | None:
+        """What to send of it; None: send nothing."""
         ...
 
 
 class Honest:
     """Trains all its pages and sends what it got."""
 
-    async def train(self, node: Node, pages: tuple[int, ...]) -> Delta | None:
-        return await node.worker.delta(pages)
+    async def train(self, node: Node, pages: tuple[int, ...], points: Points) -> Delta | None:
+        return await node.worker.delta(pages, points)
 
-    async def values(
+    async def offer(
         self, node: Node, window: int, chosen: Slice, delta: Delta, members: list[Peer]
-    ) -> Floats | None:
-        return await node.worker.run(lambda: chosen.gather(delta.tensors))
+    ) -> Offer | None:
+        values = await node.worker.run(lambda: chosen.gather(delta.tensors))
+        return Offer(values, delta.shares)
 
 
 class Half(Honest):
     """Trains half its pages and claims them all."""
 
-    async def train(self, node: Node, pages: tuple[int, ...]) -> Delta | None:
-        delta = await node.worker.delta(pages[: max(1, len(pages) // 2)])
-        return replace(delta, tokens=delta.tokens * len(pages) // max(1, len(pages) // 2))
+    async def train(self, node: Node, pages: tuple[int, ...], points: Points) -> Delta | None:
+        some = pages[: max(1, len(pages) // 2)]
+        delta = await node.worker.delta(some, points)
+        shares = spread(delta.shares.sum(axis=0), len(pages))
+        return replace(delta, tokens=delta.tokens * len(pages) // len(some), shares=shares)
 
 
 class Idle(Honest):
     """Takes its pages and sends nothing."""
 
-    async def train(self, node: Node, pages: tuple[int, ...]) -> Delta | None:
+    async def train(self, node: Node, pages: tuple[int, ...], points: Points) -> Delta | None:
         return None
 
 
 class Random(Honest):
-    """Trains nothing and sends noise of a clipped gradient's norm."""
+    """Trains nothing and sends noise of a usual gradient's norm."""
 
-    async def train(self, node: Node, pages: tuple[int, ...]) -> Delta | None:
-        data = node.run.data
-        claimed = len(pages) * data.rows_per_page * (data.sequence_length - 1)
-        return Delta((), 0.0, claimed, node.run.exchange.clip_norm)
-
-    async def values(
-        self, node: Node, window: int, chosen: Slice, delta: Delta, members: list[Peer]
-    ) -> Floats | None:
-        key = derive(node.run.key, "random adversary", node.hotkey, window)
-        noise = np.random.default_rng(np.frombuffer(key, np.uint64)).standard_normal(
-            chosen.size, np.float32
-        )
-        return noise * np.float32(node.run.exchange.clip_norm / np.sqrt(chosen.layout.total))
+    async def train(self, node: Node, pages: tuple[int, ...], points: Points) -> Delta | None:
+        data, layout = node.run.data, node.worker.state.layout
+        key = derive(node.run.key, "random adversary", node.hotkey, *pages)
+        draw = np.random.default_rng(np.frombuffer(key, np.uint64))
+        scale = np.float32(node.run.exchange.clip_norm / np.sqrt(layout.total))
+        noise = tuple(draw.standard_normal(size, np.float32) * scale for size in layout.sizes)
+        tokens = len(pages) * data.rows_per_page * (data.sequence_length - 1)
+        return Delta(noise, 0.0, tokens, spread(points.gather(noise), len(pages)))
 
 
-class Copy(Random):
+class Copy(Honest):
     """Trains nothing and sends the first delta it can read of another member as its own."""
 
-    async def values(
+    async def train(self, node: Node, pages: tuple[int, ...], points: Points) -> Delta | None:
+        data = node.run.data
+        tokens = len(pages) * data.rows_per_page * (data.sequence_length - 1)
+        return Delta((), 0.0, tokens, np.zeros((len(pages), 0), np.float32))
+
+    async def offer(
         self, node: Node, window: int, chosen: Slice, delta: Delta, members: list[Peer]
-    ) -> Floats | None:
+    ) -> Offer | None:
         root = node.worker.state.position.root
         while node.blocks.latest < node.clock.upload_by(window):
             for peer in members:
@@ -106,9 +118,14 @@ class Copy(Random):
                     continue
                 opened = open_object(blob, known, node.verify)
                 if not isinstance(opened, Rejection):
-                    return opened.values
+                    return Offer(opened.values, opened.shares)
             await asyncio.sleep(0.05)
         return None
+
+
+def spread(total: Floats, pages: int) -> Floats:
+    """Shares `[pages, points]` that add up to `total`, as if all pages had the same gradient."""
+    return np.tile(total / np.float32(pages), (pages, 1))
 
 
 ADVERSARIES: dict[str, type[Honest]] = dict(zip(CHEATS, (Random, Copy, Half, Idle), strict=True))

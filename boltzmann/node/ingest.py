@@ -21,6 +21,7 @@ from boltzmann.node.stages import Stage
 from boltzmann.protocol.aggregate import BLOCK, norm_of_blocks
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.reveal import MAX_COMMIT_BYTES, Pledge, open_commit
+from boltzmann.protocol.scoring import add_up
 from boltzmann.protocol.slices import Slice
 from boltzmann.protocol.wire import Expected, Kind, check_object
 
@@ -201,15 +202,23 @@ def _expected(node: Node, duty: Duty, peer: Peer, chosen: Slice) -> Expected:
 async def _checked(node: Node, this: Round, peer: Peer, path: Path) -> Received | Rejection:
     known = _expected(node, this.duty, peer, this.chosen)
     # One at a time: each is read as a whole.
-    return await node.worker.run(lambda: _check(node, path, known))
+    return await node.worker.run(lambda: _check(node, this, path, known))
 
 
-def _check(node: Node, path: Path, known: Expected) -> Received | Rejection:
+def _check(node: Node, this: Round, path: Path, known: Expected) -> Received | Rejection:
     data = path.read_bytes()
     checked = check_object(data, known, node.verify)
     if isinstance(checked, Rejection):
         return checked
-    norm = norm_of_blocks(known.codec.pieces(memoryview(data)[known.body_start :], BLOCK))
+    on_points, on_slice = this.points.meet(this.chosen)
+    shares = known.codec.decode(memoryview(data)[known.slice_end :]).reshape(known.shares)
+    values = known.codec.take(memoryview(data)[known.body_start : known.slice_end], on_slice)
+    wrong = add_up(shares[:, on_points], values, known.codec.rounding)
+    if wrong is not None:
+        return wrong
+    norm = norm_of_blocks(
+        known.codec.pieces(memoryview(data)[known.body_start : known.slice_end], BLOCK)
+    )
     return Received(path, known, checked.sha256, checked.header.tokens, norm)
 
 

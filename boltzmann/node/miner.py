@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-from boltzmann.node.conduct import Conduct
+from boltzmann.node.conduct import Conduct, Offer
 from boltzmann.node.endure import forever
 from boltzmann.node.follow import join_window
 from boltzmann.node.keepsake import keep_state, tidy
@@ -15,7 +15,9 @@ from boltzmann.node.membership import miners
 from boltzmann.node.node import Node
 from boltzmann.node.objects import commit_key, delta_key, expected
 from boltzmann.node.publish import publish
+from boltzmann.node.round import points_of
 from boltzmann.node.stages import Stage
+from boltzmann.protocol.codec import Codec
 from boltzmann.protocol.documents import digest
 from boltzmann.protocol.reveal import seal_commit
 from boltzmann.protocol.slices import select
@@ -70,7 +72,7 @@ async def make_delta(node: Node, conduct: Conduct, window: int) -> Work | None:
         return None
     training = Laps()
     with node.stage(Stage.TRAIN, window):
-        delta = await conduct.train(node, pages)
+        delta = await conduct.train(node, pages, await points_of(node, window))
     training.end("train")
     if delta is None:
         return None
@@ -78,14 +80,14 @@ async def make_delta(node: Node, conduct: Conduct, window: int) -> Work | None:
     laps = Laps()
     chosen = select(node.worker.state.layout, close_hash)
     laps.end("select")
-    values = await conduct.values(node, window, chosen, delta, members)
-    if values is None:
+    offer = await conduct.offer(node, window, chosen, delta, members)
+    if offer is None:
         return None
     laps.end("gather")
     root = node.worker.state.position.root
     known = expected(node.run, Kind.DELTA, node.hotkey, window, root, chosen)
-    body = await node.worker.run(partial(node.run.exchange.codec.encode, values))
-    del values  # twice the body's size, and not needed beside the sealed bytes
+    body = await node.worker.run(partial(_encode, node.run.exchange.codec, offer))
+    del offer  # twice the body's size, and not needed beside the sealed bytes
     laps.end("encode")
     sealed = await node.worker.run(partial(seal, known, delta.tokens, body, node.keys.sign))
     laps.end("seal")
@@ -94,6 +96,12 @@ async def make_delta(node: Node, conduct: Conduct, window: int) -> Work | None:
     laps.end("journal")
     node.telemetry.event("sealed", window=window, seconds=laps.seconds)
     return Work(sealed, delta.loss, delta.tokens, {**training.seconds, "encode": laps.total})
+
+
+def _encode(codec: Codec, offer: Offer) -> bytearray:
+    body = codec.encode(offer.values)
+    body += codec.encode(offer.shares.reshape(-1))
+    return body
 
 
 async def commit(node: Node, window: int, work: Work) -> None:

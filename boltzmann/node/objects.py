@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from boltzmann.config import RunConfig
+from boltzmann.protocol.points import count
 from boltzmann.protocol.slices import Slice
 from boltzmann.protocol.wire import Expected, Kind
 
@@ -23,6 +24,10 @@ def delta_key(run: str, window: int) -> str:
 
 def receipt_key(run: str, window: int) -> str:
     return f"{run}/{window}/receipt"
+
+
+def payroll_key(run: str, window: int) -> str:
+    return f"{run}/{window}/payroll"
 
 
 def proposal_key(run: str, window: int) -> str:
@@ -58,6 +63,7 @@ def expected(
 ) -> Expected:
     """What a reader of a window's delta or update knows before it reads."""
     exchange = config.exchange
+    points = count(chosen.layout, config.audit.points) if kind is Kind.DELTA else 0
     return Expected(
         kind=kind,
         run=config.run.id,
@@ -67,4 +73,5 @@ def expected(
         values=chosen.size,
         codec=exchange.codec,
         limit=exchange.max_magnitude,
+        shares=(config.data.pages_per_member, points) if points else (0, 0),
     )

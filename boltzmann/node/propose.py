@@ -52,7 +52,7 @@ async def propose(node: Node, desk: Desk) -> Proposal | None:
                 receipts,
                 this.council.witnesses,
                 node.hotkey,
-                node.run.rewards.trust_windows,
+                node.run.terms,
                 node.verify,
             )
         else:

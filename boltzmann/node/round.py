@@ -16,8 +16,11 @@ from boltzmann.node.manifests import Held
 from boltzmann.node.membership import Peer, miners
 from boltzmann.node.node import Node
 from boltzmann.protocol.aggregate import BLOCK
+from boltzmann.protocol.points import Points, draw
+from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.reveal import Pledge
+from boltzmann.protocol.scoring import OnPage
 from boltzmann.protocol.slices import Slice, select
 from boltzmann.protocol.wire import Expected, Opened, open_object
 from boltzmann.train.gradients import Delta
@@ -53,26 +56,44 @@ class Duty:
         return bytes.fromhex(self.base.manifest.proposal.root)
 
 
+@dataclass(frozen=True)
+class Task:
+    """One audit to do. `page`: the place of the one page to recompute, None for all of them;
+    `again`: another validator's failed audit is looked at again."""
+
+    hotkey: str
+    page: int | None = None
+    again: bool = False
+
+
 @dataclass
 class Round:
     """One window's state of affairs.
 
-    `control`: the control gradient in the codec; `pledges`: the members' commits; `received` and
-    `refused`: what came of each member; `is_witness`: whether everything was read in time, so
-    that this node may say what it saw; `queue`: hotkeys still to audit, in order; `losses`: what
-    audits recomputed, in nats per token.
+    `control`: the control gradient's slice in the codec, empty when it was let go;
+    `control_points`: its values on the audit
+    points `[points] float32`; `pledges`: the members' commits; `received` and `refused`: what came
+    of each member; `is_witness`: whether everything was read in time, so that this node may say
+    what it saw; `queue`: audits still to do, in order; `losses`: what they recomputed, in nats per
+    token; `passed`, `unpaid`: whose work an audit passed, and who gets nothing for this window;
+    `alarms`: failed audits, of this window or earlier ones, that the window's receipts tell of.
     """
 
     duty: Duty
     council: Council
     chosen: Slice
-    control: bytearray
+    points: Points
+    control: bytearray = field(default_factory=bytearray)
+    control_points: Floats = field(default_factory=lambda: np.empty(0, np.float32))
     received: dict[str, Received] = field(default_factory=dict)
     pledges: dict[str, Pledge] = field(default_factory=dict)
     refused: dict[str, Rejection] = field(default_factory=dict)
     is_witness: bool = False
-    queue: list[str] = field(default_factory=list)
+    queue: list[Task] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+    passed: set[str] = field(default_factory=set)
+    unpaid: set[str] = field(default_factory=set)
+    alarms: list[Verdict] = field(default_factory=list)
 
     @property
     def window(self) -> int:
@@ -89,6 +110,12 @@ class Round:
     @property
     def pages(self) -> Mapping[str, tuple[int, ...]]:
         return self.duty.pages
+
+    def set_control(self, node: Node, gradient: Delta) -> None:
+        """In the worker's thread: hold the control gradient as audits need it."""
+        codec = node.run.exchange.codec
+        self.control = codec.encode(self.chosen.gather(gradient.tensors))
+        self.control_points = codec.roundtrip(self.points.gather(gradient.tensors))
 
 
 async def assign(node: Node, window: int) -> Duty:
@@ -114,6 +141,12 @@ async def chosen_in(node: Node, window: int) -> Slice:
     return select(node.worker.state.layout, await node.blocks.hash(node.clock.close(window)))
 
 
+async def points_of(node: Node, window: int) -> Points:
+    """The audit points that the window's opening block names."""
+    open_hash = await node.blocks.hash(node.clock.open(window))
+    return draw(node.worker.state.layout, open_hash, node.run.audit.points)
+
+
 async def open_round(node: Node, duty: Duty) -> Round:
     """The round of a window, as soon as it has closed.
 
@@ -121,15 +154,19 @@ async def open_round(node: Node, duty: Duty) -> Round:
     after the deadline belongs to the newcomers' audits.
     """
     gradient = await node.worker.delta(node.schedule.control(duty.window))
-    chosen = await chosen_in(node, duty.window)
-    control = await in_codec(node, chosen, gradient)
-    return Round(duty, await node.councils.at(duty.window), chosen, control)
+    chosen, points = await chosen_in(node, duty.window), await points_of(node, duty.window)
+    this = Round(duty, await node.councils.at(duty.window), chosen, points)
+    await node.worker.run(lambda: this.set_control(node, gradient))
+    return this
 
 
-async def in_codec(node: Node, chosen: Slice, gradient: Delta) -> bytearray:
-    """The slice of a gradient as it would travel."""
-    codec = node.run.exchange.codec
-    return await node.worker.run(lambda: codec.encode(chosen.gather(gradient.tensors)))
+def on_page(node: Node, this: Round, gradient: Delta, pages: int) -> OnPage:
+    """One page's gradient as the share of a delta of so many pages, as it would travel."""
+    codec, part = node.run.exchange.codec, np.float32(1.0 / pages)
+    return OnPage(
+        codec.roundtrip(gradient.shares[0] * part),
+        codec.roundtrip(this.chosen.gather(gradient.tensors) * part),
+    )
 
 
 def reopen(node: Node, received: Received) -> Opened | Rejection:
@@ -145,10 +182,11 @@ def blocks(received: Received) -> Iterator[Floats]:
     known, digest = received.known, hashlib.sha256()
     with received.path.open("rb") as file:
         digest.update(file.read(known.body_start))
-        for _ in range(0, known.values, BLOCK):
-            data = file.read(BLOCK * known.codec.width)
+        for start in range(0, known.values, BLOCK):
+            data = file.read(min(BLOCK, known.values - start) * known.codec.width)
             digest.update(data)
             yield known.codec.decode(data)
+        digest.update(file.read())  # the pages' shares
     if digest.hexdigest() != received.sha256:
         raise BoltzmannError(
             f"{received.path} changed after it was checked: let no other program write there"

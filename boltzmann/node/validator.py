@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from boltzmann.node.agree import agree
-from boltzmann.node.audit import audit_until, plan, refuse, report
+from boltzmann.node.audit import audit_until, look_again, plan, refuse, report, settle
 from boltzmann.node.book import Book
 from boltzmann.node.budget import tell_budget
 from boltzmann.node.checkpoints import Checkpoints
@@ -32,10 +32,9 @@ async def validate(node: Node) -> None:
     checkpoints = Checkpoints(node)
     await tell_budget(node)
     await ensure_genesis(node)
-    last: Round | None = None
+    rounds: list[Round] = []  # the last two
 
     async def one_window() -> None:
-        nonlocal last
         window = await join_window(node, node.clock.decide)
         tidy(node, window)
         await checkpoints.enter(window)
@@ -47,12 +46,8 @@ async def validate(node: Node) -> None:
                 # Weights wait for a block: who comes back late has a window to agree on first.
                 if node.blocks.latest < node.clock.close(window):
                     await payday.settle(node, book)
-            if last is not None:
-                # Audits of the last window run while the miners train this one.
-                await audit_until(node, book, last, node.clock.close(window), newcomers=False)
-                report(node, book, last)
-                last = None  # half a slice's memory: its control gradient
-            last = await validate_window(node, book, duty, collecting)
+            await conclude(node, book, rounds, node.clock.close(window))
+            rounds.append(await validate_window(node, book, duty, collecting))
         finally:
             collecting.cancel()
             await asyncio.gather(collecting, return_exceptions=True)
@@ -61,6 +56,18 @@ async def validate(node: Node) -> None:
         await forever(node, one_window)
     finally:
         await checkpoints.close()
+
+
+async def conclude(node: Node, book: Book, rounds: list[Round], block: int) -> None:
+    """While the miners train: audits of the last window, and what others found wrong before."""
+    look_again(node, rounds)
+    for this in rounds:
+        await audit_until(node, book, this, block, newcomers=False)
+        this.control = bytearray()  # half a slice's memory
+    if rounds:
+        settle(node, book, rounds[-1])
+        report(node, book, rounds[-1])
+    del rounds[:-1]
 
 
 async def validate_window(
@@ -78,7 +85,7 @@ async def validate_window(
     for hotkey, why in this.refused.items():
         refuse(node, book, this, hotkey, why)
     laps.end("ingest")
-    plan(node, book, this)
+    await plan(node, book, this)
     with node.stage(Stage.AUDIT, window):
         await audit_until(node, book, this, clock.receipts_by(window), newcomers=True)
         book.save()
@@ -87,8 +94,12 @@ async def validate_window(
         await publish_receipt(node, book, this)
     desk = await agree(node, this)
     receipts = {witness: receipt for witness, (receipt, _) in desk.receipts.items()}
-    for verdict in (verdict for receipt in receipts.values() for verdict in receipt.verdicts):
-        book.doubt(verdict)
+    for witness, receipt in receipts.items():
+        for verdict in receipt.verdicts:
+            book.cover(verdict)
+            book.doubt(verdict)
+            if witness != node.hotkey and not verdict.passed:
+                this.alarms.append(verdict)
     two_faced = equivocators(receipts, node.verify)
     for hotkey in sorted(two_faced & set(this.members)):
         refuse(node, book, this, hotkey, Rejection(Reason.EQUIVOCATED))

@@ -145,7 +145,7 @@ def _by_documents(node: Node, desk: Desk, proposal: Proposal) -> Objection | Non
         receipts,
         this.council.witnesses,
         proposal.leader,
-        node.run.rewards.trust_windows,
+        node.run.terms,
         node.verify,
     )
     if admission != Admission(proposal.accepted, proposal.norm_limit):

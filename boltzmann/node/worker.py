@@ -12,7 +12,8 @@ import torch
 from boltzmann.config import RunConfig
 from boltzmann.errors import ConfigError
 from boltzmann.ports import LoadPages
-from boltzmann.train.gradients import Delta, clipped_gradient, mean_loss
+from boltzmann.protocol.points import Points
+from boltzmann.train.gradients import Delta, gradient, mean_loss
 from boltzmann.train.model import build_model, refresh
 from boltzmann.train.state import ModelState
 
@@ -62,9 +63,9 @@ class Worker:
         """`work()` in the worker's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
-    async def delta(self, pages: Sequence[int]) -> Delta:
-        """The update of the present parameters on these pages."""
-        return await self.run(lambda: self.compute(pages))
+    async def delta(self, pages: Sequence[int], points: Points | None = None) -> Delta:
+        """The update of the present parameters on these pages, with its shares on the points."""
+        return await self.run(lambda: self.compute(pages, points))
 
     async def loss(self, pages: Sequence[int]) -> float:
         """Mean nats per token of the present parameters on these pages."""
@@ -75,11 +76,11 @@ class Worker:
         with self._load(pages) as batches:
             return mean_loss(self._model, batches)
 
-    def compute(self, pages: Sequence[int]) -> Delta:
+    def compute(self, pages: Sequence[int], points: Points | None = None) -> Delta:
         """As `delta`; to be called in the worker's thread only."""
         refresh(self._model, self.state.parameters)
         with self._load(pages) as batches:
-            return clipped_gradient(self._model, batches, self._config.exchange.clip_norm)
+            return gradient(self._model, batches, points)
 
     def close(self) -> None:
         """Wait for the running work and end the thread."""

@@ -22,6 +22,19 @@ class Accepted:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What a run's config says of admission.
+
+    `trust_windows`: for how long a pass counts; `norm_max`: no delta's norm counts for more;
+    `unverified_max`: the share of an update's deltas whose hotkeys fewer than half have passed.
+    """
+
+    trust_windows: int
+    norm_max: float = float("inf")
+    unverified_max: float = 0.0
+
+
+@dataclass(frozen=True)
 class Admission:
     """Who enters, in hotkey order, and what each delta's norm is scaled down to."""
 
@@ -33,7 +46,7 @@ def admit(
     receipts: Mapping[str, Receipt],
     stakes: Mapping[str, int],
     leader: str,
-    trust_windows: int,
+    terms: Terms,
     verify: VerifySignature,
 ) -> Admission:
     """What follows from one window's receipts, by witness, if `leader` proposes.
@@ -42,21 +55,28 @@ def admit(
     delta enters if witnesses with more than half of all the stake received the same bytes, the
     leader among them if it is a witness (it has to aggregate them), if its sender has committed to
     no other bytes, and if more than half of all the stake says that its hotkey passed its audits.
+    Where the terms allow it, some enter beside them whom fewer have passed and nobody has failed.
 
-    The norm limit is the median of the norms that audits of those who enter recomputed, never the
+    The norm limit is the median of the norms that audits of the verified recomputed, never the
     submitters' own median, which colluders could move; infinity if nobody enters.
     """
     counted = {w: receipt for w, receipt in receipts.items() if stakes.get(w, 0) > 0}
-    passed = _passed(counted, stakes, trust_windows)
     out = equivocators(counted, verify)
     held = _held(receipts, leader) if leader in stakes else None
-    accepted = tuple(
-        Accepted(hotkey, sha256)
-        for hotkey, sha256 in sorted(_received(counted, stakes).items())
-        if hotkey in passed and hotkey not in out and (held is None or (hotkey, sha256) in held)
+    here = {
+        hotkey: sha256
+        for hotkey, sha256 in _received(counted, stakes).items()
+        if hotkey not in out and (held is None or (hotkey, sha256) in held)
+    }
+    passed = _passed(counted, stakes, terms.trust_windows)
+    total = sum(stakes.values())
+    verified = {hotkey for hotkey in here if 2 * passed.get(hotkey, _NOBODY).stake > total}
+    entering = verified | _unverified(counted, passed, set(here) - verified, len(verified), terms)
+    norms = [passed[hotkey].norm for hotkey in verified]
+    return Admission(
+        tuple(Accepted(hotkey, here[hotkey]) for hotkey in sorted(entering)),
+        min(median(norms), terms.norm_max) if norms else float("inf"),
     )
-    norms = [passed[entry.hotkey] for entry in accepted]
-    return Admission(accepted, median(norms) if norms else float("inf"))
 
 
 def equivocators(receipts: Mapping[str, Receipt], verify: VerifySignature) -> set[str]:
@@ -85,6 +105,39 @@ def equivocators(receipts: Mapping[str, Receipt], verify: VerifySignature) -> se
     return found
 
 
+@dataclass(frozen=True)
+class _Passed:
+    """How much stake has passed a hotkey, and the norm in the middle of it."""
+
+    stake: int
+    norm: float
+
+
+_NOBODY = _Passed(0, 0.0)
+
+
+def _unverified(
+    receipts: Mapping[str, Receipt],
+    passed: Mapping[str, _Passed],
+    candidates: set[str],
+    verified: int,
+    terms: Terms,
+) -> set[str]:
+    """Whom some have passed and nobody has failed: as many as the terms allow, most stake first."""
+    room = int(verified * terms.unverified_max / (1.0 - terms.unverified_max))
+    failed = {
+        verdict.hotkey
+        for receipt in receipts.values()
+        for verdict in receipt.verdicts
+        if not verdict.passed
+    }
+    ranked = sorted(
+        (hotkey for hotkey in candidates if hotkey in passed and hotkey not in failed),
+        key=lambda hotkey: (-passed[hotkey].stake, hotkey),
+    )
+    return set(ranked[:room])
+
+
 def _held(receipts: Mapping[str, Receipt], leader: str) -> set[tuple[str, str]]:
     """What the leader has received itself."""
     own = receipts.get(leader)
@@ -104,8 +157,8 @@ def _received(receipts: Mapping[str, Receipt], stakes: Mapping[str, int]) -> dic
 
 def _passed(
     receipts: Mapping[str, Receipt], stakes: Mapping[str, int], trust_windows: int
-) -> dict[str, float]:
-    """hotkey -> recomputed norm, of those whose last audits passed.
+) -> dict[str, _Passed]:
+    """Of each hotkey with a witness whose last audit it passed: how much stake, and which norm.
 
     Each witness speaks for its own last audit of a hotkey, none older than `trust_windows`, with
     all its stake. Audits are recomputations, so honest witnesses agree, and whoever holds little
@@ -117,11 +170,9 @@ def _passed(
         for verdict in receipt.verdicts:
             if verdict.passed and receipt.window - verdict.window <= trust_windows:
                 found[verdict.hotkey].append((verdict.norm, witness, stakes[witness]))
-    total = sum(stakes.values())
     return {
-        hotkey: _middle(rows)
+        hotkey: _Passed(sum(stake for _, _, stake in rows), _middle(rows))
         for hotkey, rows in found.items()
-        if 2 * sum(stake for _, _, stake in rows) > total
     }
 
 

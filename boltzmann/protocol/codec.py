@@ -32,6 +32,11 @@ class Codec(Enum):
     def code(self) -> int:
         return 1 if self is Codec.FP32 else 2
 
+    @property
+    def rounding(self) -> float:
+        """By which part of itself a value may change in `roundtrip`; fp32 leaves room for sums."""
+        return 1.0 / (262144 if self is Codec.FP32 else 256)
+
     def encode(self, values: Floats) -> bytearray:
         """Bytes of `[n] float32`, `n * width` long.
 
@@ -57,6 +62,11 @@ class Codec(Enum):
         upper = np.frombuffer(body, "<u2").astype(np.uint32)
         upper <<= np.uint32(16)
         return upper.view(np.float32)
+
+    def take(self, body: memoryview, places: NDArray[np.int64]) -> Floats:
+        """The decoded values at some places of a body, without decoding the others."""
+        cells = np.frombuffer(body, "<u4" if self is Codec.FP32 else "<u2")
+        return self.decode(cells[places].tobytes())
 
     def pieces(self, body: memoryview, values: int) -> Iterator[Floats]:
         """As `decode`, `values` at a time: for what need not be in memory as a whole."""

@@ -18,10 +18,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 
 MAX_FIELDS = 3
 MAX_FIELD_BYTES = 128
 _VERSION = "1"
+_RECORDS_KEPT = 4096  # a subnet's are read at every block that matters, and hardly ever change
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
 _ADDRESS = re.compile(r"https?://[\x21-\x7e]{1,100}")
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{43}")
@@ -33,6 +35,9 @@ class Role(str, Enum):
     MINER = "m"
     VALIDATOR = "v"
     OWNER = "o"
+
+
+_ROLES = frozenset(role.value for role in Role)
 
 
 @dataclass(frozen=True)
@@ -64,11 +69,16 @@ class Commitment:
 
 def decode(fields: Sequence[bytes]) -> Commitment | None:
     """The record in a commitment's Raw fields; None if it is not one of ours."""
+    return _decode(tuple(fields))
+
+
+@lru_cache(maxsize=_RECORDS_KEPT)
+def _decode(fields: tuple[bytes, ...]) -> Commitment | None:
     try:
         words = " ".join(field.decode("ascii") for field in fields).split(" ")
     except UnicodeDecodeError:
         return None
-    if len(words) < 3 or words[0][:1] != _VERSION or words[0][1:] not in {r.value for r in Role}:
+    if len(words) < 3 or words[0][:1] != _VERSION or words[0][1:] not in _ROLES:
         return None
     if not _RUN.fullmatch(words[1]) or not _ADDRESS.fullmatch(words[2]):
         return None

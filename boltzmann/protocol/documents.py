@@ -22,6 +22,7 @@ MAX_DOCUMENT_BYTES = 256 * 1024
 MAX_DEPTH = 32
 _VERSION = 1
 _DOMAIN = b"boltzmann document\x00"
+_LEAVES = (str, int, bool, type(None))
 
 
 def canonical(value: object) -> bytes:
@@ -95,6 +96,8 @@ def _envelope_problem(document: object, data: bytes) -> Rejection | None:
 
 
 def _refuse_unspellable(value: object, depth: int) -> None:
+    if type(value) in _LEAVES:  # nearly all values are
+        return
     if isinstance(value, float):
         raise ValueError("documents hold no floats; write them as float.hex() text")
     if isinstance(value, (Mapping, list, tuple)):

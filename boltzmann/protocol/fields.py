@@ -54,6 +54,13 @@ class Fields:
             raise Malformed(f"{name} is no count")
         return int(value)
 
+    def whole(self, name: str, *, least: int) -> int:
+        """A whole number from `least` on."""
+        value = self.take(name)
+        if type(value) is not int or not least <= value < _LARGEST:
+            raise Malformed(f"{name} is no whole number from {least} on")
+        return value
+
     def flag(self, name: str) -> bool:
         value = self.take(name)
         if type(value) is not bool:

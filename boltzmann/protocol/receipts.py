@@ -44,7 +44,8 @@ class Entry:
 class Verdict:
     """The witness's latest audit of a hotkey: that of its delta of `window`.
 
-    `refusal` is the `Reason` of a failed audit, "" for a pass; `norm` is what was recomputed.
+    `refusal` is the `Reason` of a failed audit, "" for a pass; `norm` is what was recomputed;
+    `page`: the one page of the dataset that a spot audit recomputed, -1 if it was not one.
     """
 
     hotkey: str
@@ -53,6 +54,7 @@ class Verdict:
     score: float
     gate: float
     norm: float
+    page: int = -1
 
     @property
     def passed(self) -> bool:
@@ -74,7 +76,7 @@ class Receipt:
             "entries": [[e.hotkey, e.sha256, e.signature, e.refusal] for e in self.entries],
             "run": self.run,
             "verdicts": [
-                [v.hotkey, v.window, v.refusal, v.score.hex(), v.gate.hex(), v.norm.hex()]
+                [v.hotkey, v.window, v.refusal, v.score.hex(), v.gate.hex(), v.norm.hex(), v.page]
                 for v in self.verdicts
             ],
             "window": self.window,
@@ -102,7 +104,7 @@ def open_receipt(
 
 def _read(fields: Fields) -> Receipt:
     entries = tuple(_entry(row) for row in fields.rows("entries", 4))
-    verdicts = tuple(_verdict(row) for row in fields.rows("verdicts", 6))
+    verdicts = tuple(_verdict(row) for row in fields.rows("verdicts", 7))
     receipt = Receipt(fields.name("run"), fields.count("window"), entries, verdicts)
     fields.end()
     sorted_unique("entries", [entry.hotkey for entry in entries])
@@ -127,7 +129,7 @@ def _entry(row: list[Any]) -> Entry:
 
 
 def _verdict(row: list[Any]) -> Verdict:
-    names = ("hotkey", "window", "refusal", "score", "gate", "norm")
+    names = ("hotkey", "window", "refusal", "score", "gate", "norm", "page")
     fields = Fields(dict(zip(names, row, strict=True)))
     verdict = Verdict(
         hotkey=fields.name("hotkey"),
@@ -136,6 +138,7 @@ def _verdict(row: list[Any]) -> Verdict:
         score=fields.real("score"),
         gate=fields.real("gate"),
         norm=fields.real("norm"),
+        page=fields.whole("page", least=-1),
     )
     # A pass of no length, or of one that overflows, would become the limit of everybody's norm.
     if not (0.0 if verdict.refusal else SMALLEST_NORM) <= verdict.norm <= LARGEST_NORM:

@@ -32,6 +32,7 @@ class Reason(str, Enum):
     GATE = "gate"  # the gate ρ is below the run's threshold
     TENSOR = "tensor"  # one tensor's cosine is below the run's threshold
     NORM = "norm"  # the norm ratio is outside the run's band
+    SHARES = "shares"  # the pages' shares do not add up to the delta
     BAD_DOCUMENT = "bad_document"  # a signed document that is not canonical or lacks a field
 
 

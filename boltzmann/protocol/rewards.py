@@ -11,7 +11,7 @@ from math import fsum
 class RewardConfig:
     """`moving_alpha`: share of the newest window in the moving score, in (0, 1].
 
-    `audit_rate`: chance q that a window of a trusted hotkey is audited, in (0, 1].
+    `audit_rate`: chance q that some validator audits a trusted hotkey's window, in (0, 1].
     `trust_windows`: how many windows a pass lets a hotkey into the aggregates that follow.
     """
 
@@ -31,28 +31,43 @@ class RewardConfig:
 class Standing:
     """What a validator holds of one hotkey since its registration at `registered_at`.
 
-    `score` and `gate` are those of the newest window, 0 where nothing came.
+    `moving` is the moving average of what its windows earned; `debt`: windows of pay that failed
+    audits take back; `score` and `gate`: those of its last audit, 0 after a window without work.
     """
 
     registered_at: int
     moving: float = 0.0
     score: float = 0.0
     gate: float = 0.0
+    debt: float = 0.0
 
 
-def passed(standing: Standing, config: RewardConfig, score: float, gate: float) -> Standing:
-    """After an audit that passed: the reward is the score s."""
-    return replace(_move(standing, config, score), score=score, gate=gate)
+def audited(standing: Standing, score: float, gate: float) -> Standing:
+    """After an audit, whatever its outcome: the figures it found."""
+    return replace(standing, score=score, gate=gate)
 
 
-def failed(standing: Standing, config: RewardConfig, score: float, gate: float) -> Standing:
-    """After an audit that failed: a penalty of (1-q)/q windows' pay.
+def earned(standing: Standing, config: RewardConfig) -> Standing:
+    """After a window whose work counts as done: the reward is the score s of the last audit.
+
+    A debt is worked off first: that much of the reward is not paid.
+    """
+    kept = min(standing.debt, max(0.0, standing.score))
+    owing = replace(standing, debt=standing.debt - kept)
+    return _move(owing, config, standing.score - kept)
+
+
+def failed(standing: Standing, config: RewardConfig) -> Standing:
+    """After a window that failed an audit: no reward (its score, if that is negative), and a
+    penalty of (1-q)/q windows' pay.
 
     A cheat that is audited with chance q gets through (1-q)/q windows on average before each
-    failure; the penalty takes just their pay back, so cheating never pays.
+    failure; the penalty takes just their pay back, so cheating never pays. It is a debt and not a
+    negative reward, which a moving average would forget before it had been paid.
     """
     penalty = (1.0 - config.audit_rate) / config.audit_rate
-    return replace(_move(standing, config, -penalty), score=score, gate=gate)
+    owing = replace(standing, debt=standing.debt + penalty)
+    return _move(owing, config, min(0.0, standing.score))
 
 
 def absent(standing: Standing, config: RewardConfig) -> Standing:
@@ -61,8 +76,11 @@ def absent(standing: Standing, config: RewardConfig) -> Standing:
 
 
 def weights(standings: Mapping[str, Standing]) -> dict[str, float]:
-    """Each hotkey's share of pay: max(0, moving) normalised to sum 1; empty if nobody earned."""
-    positive = {hotkey: s.moving for hotkey, s in standings.items() if s.moving > 0.0}
+    """Each hotkey's share of pay: max(0, moving) normalised to sum 1; empty if nobody earned.
+
+    Who is in debt is paid nothing.
+    """
+    positive = {h: s.moving for h, s in standings.items() if s.moving > 0.0 and s.debt <= 0.0}
     total = fsum(positive.values())  # `sum` rounds otherwise from Python 3.12 on
     return {hotkey: moving / total for hotkey, moving in positive.items()}
 

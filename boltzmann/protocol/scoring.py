@@ -13,6 +13,8 @@ from boltzmann.protocol.rejection import Reason, Rejection
 
 Floats = NDArray[np.float32]
 
+_TINY = 1e-36  # what underflow may leave
+
 
 @dataclass(frozen=True)
 class GateConfig:
@@ -22,6 +24,33 @@ class GateConfig:
     tensor_min: float
     norm_min: float
     norm_max: float
+
+
+@dataclass(frozen=True)
+class AuditConfig:
+    """How audits are done.
+
+    `points`: audit points per window, 0 for none, which makes all audits full; `full_rate`: share
+    of a trusted hotkey's audits that are full; `age_max`: windows after which one is certain;
+    `tensor_floor`: the share of a page's gradient length below which a tensor is not compared by
+    itself in a spot audit.
+    """
+
+    points: int = 4096
+    full_rate: float = 0.125
+    age_max: int = 16
+    tensor_floor: float = 0.01
+
+    def __post_init__(self) -> None:
+        """Raises: ValueError naming what is out of range."""
+        if self.points < 0:
+            raise ValueError(f"audit.points must not be negative: {self.points}")
+        if not 0.0 < self.full_rate <= 1.0:
+            raise ValueError(f"audit.full_rate must be in (0, 1], not {self.full_rate}")
+        if self.age_max < 1:
+            raise ValueError(f"audit.age_max must be 1 or more: {self.age_max}")
+        if not 0.0 <= self.tensor_floor < 1.0:
+            raise ValueError(f"audit.tensor_floor must be in [0, 1), not {self.tensor_floor}")
 
 
 @dataclass(frozen=True)
@@ -41,7 +70,11 @@ class Comparison:
 
 
 def compare(
-    delta: Floats, recomputed: Floats, control: Floats, bounds: Sequence[int]
+    delta: Floats,
+    recomputed: Floats,
+    control: Floats,
+    bounds: Sequence[int],
+    floor: float = 0.0,
 ) -> Comparison:
     """Figures of the upload δ against the recomputed ĝ and the control gradient c.
 
@@ -51,12 +84,19 @@ def compare(
 
     The control gradient comes from pages nobody was assigned: what all honest gradients share lies
     along it, so a copy from other pages keeps a high s but loses ρ.
+
+    Tensors shorter than `floor` times the whole, in both, are not compared by themselves: of a
+    single page's gradient in bf16 they are mostly rounding.
     """
     products = np.array(
         [_products(delta[i:j], recomputed[i:j], control[i:j]) for i, j in pairwise(bounds)]
     )
     dd, gg, cc, dg, dc, gc = products.sum(axis=0)
-    cosines = [_cosine(row[3], row[0], row[1]) for row in products]
+    least = floor * floor * gg
+    cosines = [
+        1.0 if row[0] < least and row[1] < least else _cosine(row[3], row[0], row[1])
+        for row in products
+    ]
     worst = int(np.argmin(cosines))
     if cc == 0.0:
         gate = _cosine(dg, dd, gg)
@@ -69,6 +109,63 @@ def compare(
         tensor_cosine=cosines[worst],
         norm_ratio=_norm_ratio(dd, gg),
     )
+
+
+@dataclass(frozen=True)
+class OnPage:
+    """Values on the audit points `[points] float32` and on the slice `[n] float32`."""
+
+    points: Floats
+    slice: Floats
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A spot audit's figures.
+
+    `share`: the page's share against its recomputation, on the audit points; `norm`: how long page
+    and points suggest that the delta's slice is.
+    """
+
+    share: Comparison
+    norm: float
+
+
+def compare_page(
+    page: int,
+    shares: Floats,
+    recomputed: OnPage,
+    control: Floats,
+    bounds: Sequence[int],
+    floor: float,
+) -> Spot:
+    """Figures of one page of an upload with `shares` `[pages, points]`.
+
+    The page's share is compared as in `compare`, on the points, whose tensors end at `bounds`. The
+    slice should be as much longer than all shares together as the page's gradient is there than on
+    the points: a rough figure (measured .2 to 2 times the true one), of which a median is taken.
+    """
+    length, points = _lengths(recomputed.slice, recomputed.points)
+    (total,) = _lengths(shares.sum(axis=0, dtype=np.float64))
+    return Spot(
+        share=compare(shares[page], recomputed.points, control, bounds, floor),
+        norm=total * length / points if points > 0.0 else 0.0,
+    )
+
+
+def add_up(shares: Floats, values: Floats, rounding: float) -> Rejection | None:
+    """None if shares `[pages, n]` add up to the delta's `values` `[n]` at the same coordinates.
+
+    Each number is off by at most `rounding` of itself, once for the codec; a little is left for the
+    additions.
+    """
+    total = shares.sum(axis=0, dtype=np.float64)
+    room = np.abs(shares).sum(axis=0, dtype=np.float64) + np.abs(values)
+    wrong = np.flatnonzero(~(np.abs(total - values) <= 1.05 * rounding * room + _TINY))
+    if len(wrong) == 0:
+        return None
+    detail = f"at {len(wrong)} of {len(values)} points, first {total[wrong[0]]:g}, not "
+    return Rejection(Reason.SHARES, f"{detail}{values[wrong[0]]:g}")
 
 
 def judge(comparison: Comparison, config: GateConfig, names: Sequence[str]) -> Rejection | None:
@@ -92,6 +189,10 @@ def _products(delta: Floats, recomputed: Floats, control: Floats) -> tuple[float
     d, g, c = (x.astype(np.float64) for x in (delta, recomputed, control))
     pairs = ((d, d), (g, g), (c, c), (d, g), (d, c), (g, c))
     return tuple(float(np.dot(x, y)) for x, y in pairs)
+
+
+def _lengths(*vectors: NDArray[np.floating]) -> tuple[float, ...]:
+    return tuple(float(np.sqrt(np.dot(x, x))) for x in (v.astype(np.float64) for v in vectors))
 
 
 def _norm_ratio(dd: float, gg: float) -> float:

@@ -64,7 +64,11 @@ class Header:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a reader knows before it reads. `limit`: the largest magnitude a value may have."""
+    """What a reader knows before it reads. `limit`: the largest magnitude a value may have.
+
+    The body holds the slice's `values`, then for each page its share on the audit points:
+    `shares` is (pages, points).
+    """
 
     kind: Kind
     run: str
@@ -74,6 +78,7 @@ class Expected:
     values: int
     codec: Codec
     limit: float
+    shares: tuple[int, int] = (0, 0)
 
     @property
     def body_start(self) -> int:
@@ -82,9 +87,20 @@ class Expected:
         return _PREAMBLE.size + header + SIGNATURE_BYTES
 
     @property
+    def slice_end(self) -> int:
+        """The bytes before the shares."""
+        return self.body_start + self.values * self.codec.width
+
+    @property
+    def body_bytes(self) -> int:
+        """The exact size of the body."""
+        pages, points = self.shares
+        return (self.values + pages * points) * self.codec.width
+
+    @property
     def object_bytes(self) -> int:
         """The exact size of the whole object."""
-        return self.body_start + self.values * self.codec.width
+        return self.body_start + self.body_bytes
 
 
 @dataclass(frozen=True)
@@ -97,19 +113,19 @@ class Checked:
 
 @dataclass(frozen=True)
 class Opened:
-    """A checked object: header, values `[values] float32`, and the sha256 of all its bytes."""
+    """A checked object: header, the slice's values `[values] float32`, the pages' shares
+    `[pages, points] float32`, and the sha256 of all its bytes."""
 
     header: Header
     values: Floats
+    shares: Floats
     sha256: str
 
 
 def seal(expected: Expected, tokens: int, body: bytes | bytearray, sign: Sign) -> bytes:
     """The object's bytes. Raises: ValueError if the body has not the expected length."""
-    if len(body) != expected.values * expected.codec.width:
-        raise ValueError(
-            f"a body of {len(body)} bytes for {expected.values} {expected.codec.value} values"
-        )
+    if len(body) != expected.body_bytes:
+        raise ValueError(f"a body of {len(body)} bytes, not {expected.body_bytes}")
     run, hotkey = expected.run.encode("ascii"), expected.hotkey.encode("ascii")
     header = bytes([len(run)]) + run + bytes([len(hotkey)]) + hotkey
     header += _NUMBERS.pack(
@@ -131,8 +147,10 @@ def open_object(
     checked = check_object(blob, expected, verify)
     if isinstance(checked, Rejection):
         return checked
-    values = expected.codec.decode(memoryview(blob)[expected.body_start :])
-    return Opened(checked.header, values, checked.sha256)
+    view = memoryview(blob)
+    values = expected.codec.decode(view[expected.body_start : expected.slice_end])
+    shares = expected.codec.decode(view[expected.slice_end :]).reshape(expected.shares)
+    return Opened(checked.header, values, shares, checked.sha256)
 
 
 def check_object(
@@ -230,6 +248,6 @@ def _check_header(header: Header, expected: Expected) -> Rejection | None:
         return Rejection(Reason.WRONG_BASE, f"root {header.base_root.hex()[:12]}")
     if header.codec != expected.codec:
         return Rejection(Reason.BAD_HEADER, f"codec {header.codec.value}")
-    if header.body_bytes != expected.values * expected.codec.width:
+    if header.body_bytes != expected.body_bytes:
         return Rejection(Reason.WRONG_SIZE, f"a body of {header.body_bytes} bytes")
     return None

@@ -6,14 +6,17 @@
               optional: tokens_per_s, sample_rate (share of the assigned sequences trained),
               utilisation (share of the window's time spent training)
     peer      window, hotkey, uid,                  what an audit said, and what follows from it
-              score, gate, moving, weight
+              score, gate, moving, debt,
+              weight
     round     window, loss, audited                 a window's audits are done: the mean loss they
                                                     recomputed, and how many there were
+    audited   window, hotkey, reason                one audit is done; reason "" is a pass
     rejected  window, hotkey, uid, reason, detail   one refusal of a peer's object or work
     stage     stage, window                         one named stage of a window is over
     restored  window, head                          what the node's own saved state stands at; head
                                                     "": there is none
-    applied   window, root, head, parent, accepted, the state stands at an agreed update;
+    applied   window, root, head, parent, accepted, the state stands at an agreed update, which
+              receipts=[witness, ...],              follows from these witnesses' receipts;
               bytes_down, seconds                   bytes_down 0: this node had computed it itself
     dropped   window                                an update this validator had tried out was not
                                                     agreed on, and was taken back

@@ -201,19 +201,39 @@ class ModelState:
         positions = [self.position, *(entry.before for entry in reversed(self._undo))]
         return tuple(position.head for position in positions if position.head)
 
+    def reaches_before(self, window: int) -> bool:
+        """Whether the log leads back to the parameters before `window` was applied."""
+        return self._later(window) is not None
+
     @contextmanager
     def parameters_before(self, window: int) -> Iterator[None]:
         """θ as it was before `window` was applied, for the time of the block.
 
-        A window not applied yet changes nothing. Raises: StateError if it is not the last one, or
-        its log is not there or is damaged; the state is then as it was.
+        A window not applied yet changes nothing. Raises: StateError if it is further back than the
+        log leads, or a log is not there or is damaged; the state is then as it was.
         """
-        if self.position.window < window:
-            yield
-            return
-        if not self._undo or self.position.window != window:
+        entries = self._later(window)
+        if entries is None:
             raise StateError(f"the parameters before window {window} are no longer at hand")
-        entry, theta = self._undo[-1], self._tensors(self.theta)
+        with contextlib.ExitStack() as stack:
+            for entry in entries:
+                stack.enter_context(self._without(entry))
+            yield
+
+    def _later(self, window: int) -> list[_Undo] | None:
+        """The log's entries of `window` and what came after it, newest first; None if too old."""
+        entries, at = [], self.position.window
+        for entry in reversed(self._undo):
+            if at < window:
+                break
+            entries.append(entry)
+            at = entry.before.window
+        return entries if at < window else None
+
+    @contextmanager
+    def _without(self, entry: _Undo) -> Iterator[None]:
+        """θ without what one entry's window has changed, for the time of the block."""
+        theta = self._tensors(self.theta)
         present: list[Floats] = []
         try:
             for tensor, chunks, rows in self._logged(entry):

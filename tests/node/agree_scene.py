@@ -9,7 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from node_kit import CLOCK, CONFIG, RUN, Bucket, Running, announce, running, store_of
+from node_kit import (
+    CLOCK,
+    CONFIG,
+    RUN,
+    Bucket,
+    Made,
+    Running,
+    announce,
+    made,
+    running,
+    sealed_delta,
+    store_of,
+)
 from numpy.typing import NDArray
 from scripted_chain import DEADLINE_S, Keys, Script
 from scripted_leader import Closing, Leader
@@ -28,7 +40,7 @@ from boltzmann.protocol.commitment import Role
 from boltzmann.protocol.documents import digest
 from boltzmann.protocol.reveal import seal_commit
 from boltzmann.protocol.slices import Slice, select
-from boltzmann.protocol.wire import Kind, seal
+from boltzmann.protocol.wire import Kind
 
 Floats = NDArray[np.float32]
 
@@ -65,21 +77,19 @@ class Council:
         layout = self.nodes[self.order[0]].state.layout
         return select(layout, self.script.hash(CLOCK.close(1)))
 
-    async def work(self, name: str) -> tuple[Floats, int]:
-        """The slice's values and token count of the honest work on a miner's pages."""
+    async def work(self, name: str) -> Made:
+        """The honest work on a miner's pages."""
         node = self.nodes[self.order[0]].node
         hotkeys = sorted(Keys(miner).hotkey for miner in self.buckets)
         pages = node.schedule.assign(1, self.script.hash(CLOCK.open(1)), hotkeys)
-        delta = await node.worker.delta(pages[Keys(name).hotkey])
-        return self.chosen.gather(delta.tensors), delta.tokens
+        return await made(node, 1, pages[Keys(name).hotkey])
 
     async def sealed(self, name: str, factor: float = 1.0) -> bytes:
         """A miner's delta: honest work times `factor`. Each seal of it has other bytes."""
-        values, tokens = await self.work(name)
+        work = (await self.work(name)).times(factor)
         root = self.first.root
         known = expected(self.config, Kind.DELTA, Keys(name).hotkey, 1, root, self.chosen)
-        body = self.config.exchange.codec.encode(values * np.float32(factor))
-        return seal(known, tokens, body, Keys(name).sign)
+        return sealed_delta(known, work, Keys(name).sign)
 
     def commit(self, name: str, sealed: bytes) -> None:
         hotkey = Keys(name).hotkey
@@ -119,7 +129,7 @@ class Council:
             await ingest(node, this, await collect(node, this.duty))
             for hotkey, why in this.refused.items():
                 refuse(node, book, this, hotkey, why)
-            plan(node, book, this)
+            await plan(node, book, this)
             await audit_until(node, book, this, CLOCK.receipts_by(1), newcomers=True)
             assert await publish_receipt(node, book, this) == (
                 node.hotkey in this.council.witnesses

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -17,7 +17,9 @@ from typing import Any
 from unittest import mock
 
 import boto3
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from scripted_chain import DEADLINE_S, Keys, Script, ScriptedChain
 
 from boltzmann.chain.keys import verify
@@ -30,6 +32,7 @@ from boltzmann.node.councils import Councils
 from boltzmann.node.manifests import Manifests
 from boltzmann.node.node import Node
 from boltzmann.node.outbox import Outbox
+from boltzmann.node.round import chosen_in, points_of
 from boltzmann.node.stages import Trip, nothing
 from boltzmann.node.worker import Worker
 from boltzmann.ports import Store
@@ -37,11 +40,14 @@ from boltzmann.protocol.clock import WindowClock
 from boltzmann.protocol.commitment import Commitment, Role
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.rewards import RewardConfig
-from boltzmann.protocol.scoring import GateConfig
+from boltzmann.protocol.scoring import AuditConfig, GateConfig
+from boltzmann.protocol.wire import Expected, Sign, seal
 from boltzmann.store import s3 as s3_module
 from boltzmann.store.s3 import S3Store
 from boltzmann.train.model import parameter_shapes
 from boltzmann.train.state import ModelState
+
+Floats = NDArray[np.float32]
 
 RUN = "run-1"
 NETUID = 220
@@ -80,6 +86,7 @@ CONFIG = RunConfig(
     ),
     gate=GateConfig(gate_min=0.995, tensor_min=0.98, norm_min=0.9, norm_max=1.1),
     rewards=RewardConfig(moving_alpha=0.5, audit_rate=1.0, trust_windows=3),
+    audit=AuditConfig(points=400),
 )
 CLOCK = CONFIG.windows
 FETCH_SECONDS = 5.0
@@ -243,3 +250,29 @@ async def running(
 def announce(script: Script, name: str, role: Role, address: str, block: int = 0) -> None:
     """A hotkey's record without a manifest."""
     script.commit(Keys(name).hotkey, Commitment(role, RUN, address), block)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a miner made of its pages: the slice's values, its pages' shares, its tokens."""
+
+    values: Floats
+    shares: Floats
+    tokens: int
+
+    def times(self, factor: float) -> Made:
+        by = np.float32(factor)
+        return Made(self.values * by, self.shares * by, self.tokens)
+
+
+async def made(node: Node, window: int, pages: Sequence[int]) -> Made:
+    """The honest work on these pages in a window that has closed."""
+    points, chosen = await points_of(node, window), await chosen_in(node, window)
+    delta = await node.worker.delta(pages, points)
+    return Made(chosen.gather(delta.tensors), delta.shares, delta.tokens)
+
+
+def sealed_delta(known: Expected, made: Made, sign: Sign) -> bytes:
+    """The object that a miner sends."""
+    body = known.codec.encode(made.values) + known.codec.encode(made.shares.reshape(-1))
+    return seal(known, made.tokens, body, sign)

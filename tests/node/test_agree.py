@@ -114,7 +114,7 @@ async def wrong_proposal(of: Council, leader: str, witnesses: list[str]) -> Prop
         {witness: receipt for witness, (receipt, _) in receipts.items()},
         of.rounds[witnesses[0]].council.witnesses,
         Keys(leader).hotkey,
-        of.config.rewards.trust_windows,
+        of.config.terms,
         of.nodes[leader].node.verify,
     )
     return Proposal(
@@ -198,7 +198,7 @@ async def test_a_checkpoint_that_a_majority_has_not_made_is_not_agreed_on(
 
 
 async def test_a_candidate_that_makes_the_model_worse_is_vetoed(s3: str, tmp_path: Path) -> None:
-    outer = replace(CONFIG.outer, schedule=((0, 5.0),))
+    outer = replace(CONFIG.outer, schedule=((0, 50.0),))
     config = with_rules(replace(CONFIG, outer=outer), loss_rise_max=0.0)
     async with council(s3, tmp_path, config) as of:
         await of.honest()

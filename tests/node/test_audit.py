@@ -2,135 +2,52 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from node_kit import CLOCK, CONFIG, RUN, Bucket, Running, announce, reading_store, running
-from numpy.typing import NDArray
-from scripted_chain import DEADLINE_S, Keys, Script
-from scripted_leader import Leader
+from audit_scene import MINERS, scene
+from node_kit import (
+    CLOCK,
+    Made,
+    made,
+)
+from scripted_chain import Keys
 
-from boltzmann.node.audit import audit_until, plan, refuse, report
-from boltzmann.node.book import Book
+from boltzmann.node.audit import audit_until, plan, refuse, report, settle
+from boltzmann.node.conduct import spread
 from boltzmann.node.follow import follow
-from boltzmann.node.ingest import collect, ingest
-from boltzmann.node.objects import commit_key, delta_key, expected
-from boltzmann.node.round import Round, assign, open_round
-from boltzmann.protocol.commitment import Role
-from boltzmann.protocol.documents import digest
 from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rejection import Reason, Rejection
-from boltzmann.protocol.reveal import seal_commit
 from boltzmann.protocol.rewards import Standing
-from boltzmann.protocol.wire import Kind, seal
-
-Floats = NDArray[np.float32]
-MINERS = ("anna", "bert", "carl", "dora")
-
-
-@dataclass
-class Scene:
-    """A validator at the closing of window 1, and its members, whose uploads the test makes."""
-
-    script: Script
-    leader: Leader
-    validator: Running
-    buckets: dict[str, Bucket]
-    book: Book
-    this: Round
-
-    async def work(self, *names: str) -> tuple[Floats, int]:
-        """The slice's values and token count of the honest work on these members' pages."""
-        pages = [page for name in names for page in self.this.pages[Keys(name).hotkey]]
-        delta = await self.validator.node.worker.delta(pages)
-        return self.this.chosen.gather(delta.tensors), delta.tokens
-
-    def upload(self, name: str, values: Floats, tokens: int, *, signer: str = "") -> None:
-        keys, root = Keys(name), self.validator.state.position.root
-        known = expected(CONFIG, Kind.DELTA, keys.hotkey, 1, root, self.this.chosen)
-        body = CONFIG.exchange.codec.encode(values)
-        sealed = seal(known, tokens, body, Keys(signer or name).sign)
-        commit = seal_commit(RUN, 1, digest(sealed), keys.hotkey, keys.sign)
-        self.buckets[name].put(commit_key(RUN, 1), commit)
-        self.buckets[name].put(delta_key(RUN, 1), sealed)
-
-    async def ingest(self) -> None:
-        """Read and check what was uploaded, at its deadlines."""
-        node = self.validator.node
-        reading = asyncio.create_task(collect(node, self.this.duty))
-        await self.validator.told.seen("stage", stage="pledges", window=1)
-        await self.script.advance(CLOCK.upload_by(1))
-        await ingest(node, self.this, await asyncio.wait_for(reading, DEADLINE_S))
-
-    async def judge(self) -> dict[str, str]:
-        """Ingest and audit everything; each member's reason of refusal, "" if it passed."""
-        node = self.validator.node
-        await self.ingest()
-        for hotkey, why in self.this.refused.items():
-            refuse(node, self.book, self.this, hotkey, why)
-        plan(node, self.book, self.this)
-        await audit_until(node, self.book, self.this, CLOCK.decide(1), newcomers=False)
-        refused = {e["hotkey"]: e["reason"] for e in self.validator.told.of("rejected")}
-        return {name: refused.get(Keys(name).hotkey, "") for name in self.buckets}
-
-    def standing(self, name: str) -> Standing:
-        return self.book[Keys(name).hotkey]
-
-    def verdict(self, name: str) -> Verdict | None:
-        """The last audit's outcome, if there was one."""
-        found = {verdict.hotkey: verdict for verdict in self.book.verdicts(0)}
-        return found.get(Keys(name).hotkey)
-
-    def refusal(self, name: str) -> str | None:
-        """Of the last audit; "" for a pass, None if there was none."""
-        verdict = self.verdict(name)
-        return None if verdict is None else verdict.refusal
-
-
-@asynccontextmanager
-async def scene(s3: str, folder: Path) -> AsyncIterator[Scene]:
-    script = Script()
-    script.register("leader", stake=10.0)
-    leader = Leader(script, "leader", Bucket(s3, "leader"), folder / "leader")
-    leader.publish(leader.genesis())
-    buckets = {name: Bucket(s3, name) for name in MINERS}
-    for name, bucket in buckets.items():
-        script.register(name)
-        announce(script, name, Role.MINER, bucket.address)
-    await script.advance(CLOCK.commit_by(1))
-    async with AsyncExitStack() as stack:
-        node = await stack.enter_async_context(
-            running(script, "leader", reading_store(s3), folder / "validator")
-        )
-        assert await follow(node.node, 0) is None
-        book = Book(folder / "standings.json")
-        book.enrol(script.neurons)
-        this = await open_round(node.node, await assign(node.node, 1))
-        yield Scene(script, leader, node, buckets, book, this)
 
 
 async def test_honest_work_passes_and_a_copy_of_it_does_not(s3: str, tmp_path: Path) -> None:
     async with scene(s3, tmp_path) as at:
-        honest, tokens = await at.work("anna")
-        at.upload("anna", honest, tokens)
-        at.upload("bert", honest, tokens)  # what anna did, under bert's own signature
-        at.upload("carl", *(await at.work("carl")))
+        honest = await at.work("anna")
+        at.upload("anna", honest)
+        at.upload("bert", honest)  # what anna did, under bert's own signature
+        at.upload("carl", await at.work("carl"))
+        node = at.validator.node
         assert await at.judge() == {"anna": "", "bert": "gate", "carl": "", "dora": "absent"}
         for name in ("anna", "carl"):
             standing = at.standing(name)
             assert standing.gate >= 0.999  # after the codec's rounding
-            assert standing.moving == pytest.approx(0.5 * standing.score)
+            assert standing.moving == 0.0  # until the round is settled
             verdict = at.verdict(name)
             assert verdict is not None
             assert (verdict.window, verdict.passed) == (1, True)
             assert (verdict.score, verdict.gate) == (standing.score, standing.gate)
-            assert verdict.norm == pytest.approx(np.linalg.norm((await at.work(name))[0]), rel=0.01)
+            assert verdict.norm == pytest.approx(
+                np.linalg.norm((await at.work(name)).values), rel=0.01
+            )
+        settle(node, at.book, at.this)
+        settle(node, at.book, at.this)  # a restart may do it twice
+        for name in ("anna", "carl"):
+            assert at.standing(name).moving == pytest.approx(0.5 * at.standing(name).score)
+        assert [at.standing(name).moving for name in ("bert", "dora")] == [0.0, 0.0]
         assert at.standing("bert").gate < 0.9
         assert [at.refusal(name) for name in ("bert", "dora")] == ["gate", None]
         assert len(at.this.losses) == 3
@@ -138,17 +55,19 @@ async def test_honest_work_passes_and_a_copy_of_it_does_not(s3: str, tmp_path: P
 
 async def test_each_cheat_fails_with_its_own_reason(s3: str, tmp_path: Path) -> None:
     async with scene(s3, tmp_path) as at:
-        anna, tokens = await at.work("anna")
-        at.upload("anna", -anna, tokens)
-        bert, tokens = await at.work("bert")
-        at.upload("bert", bert * np.float32(1.5), tokens)
-        carl, tokens = await at.work("carl")
-        at.upload("carl", carl, tokens + 1)
-        dora, tokens = await at.work("dora")
-        smallest = int(np.argmin([np.linalg.norm(dora[i:j]) for i, j in tensors(at)]))
-        start, end = tensors(at)[smallest]
-        dora[start:end] *= -1  # the whole's cosine hardly sees it
-        at.upload("dora", dora, tokens)
+        at.upload("anna", (await at.work("anna")).times(-1.0))
+        at.upload("bert", (await at.work("bert")).times(1.5))
+        carl = await at.work("carl")
+        at.upload("carl", replace(carl, tokens=carl.tokens + 1))
+        dora = await at.work("dora")
+        lengths = [np.linalg.norm(dora.values[i:j]) for i, j in pairwise(at.this.chosen.bounds)]
+        smallest = int(np.argmin(lengths))  # the whole's cosine hardly sees it
+        for values, bounds in (
+            (dora.values, at.this.chosen.bounds),
+            (dora.shares.T, at.this.points.bounds),
+        ):
+            values[bounds[smallest] : bounds[smallest + 1]] *= -1
+        at.upload("dora", dora)
         assert await at.judge() == {
             "anna": "gate",
             "bert": "norm",
@@ -161,15 +80,12 @@ async def test_each_cheat_fails_with_its_own_reason(s3: str, tmp_path: Path) -> 
             assert at.standing(name).moving <= 0.0
 
 
-def tensors(at: Scene) -> list[tuple[int, int]]:
-    return list(pairwise(at.this.chosen.bounds))
-
-
 async def test_half_the_pages_are_not_the_work(s3: str, tmp_path: Path) -> None:
     async with scene(s3, tmp_path) as at:
         pages = at.this.pages[Keys("anna").hotkey]
-        delta = await at.validator.node.worker.delta(pages[:1])
-        at.upload("anna", at.this.chosen.gather(delta.tensors), 2 * delta.tokens)
+        half = await made(at.validator.node, 1, pages[:1])
+        shares = spread(half.shares[0], len(pages))
+        at.upload("anna", Made(half.values, shares, 2 * half.tokens))
         assert (await at.judge())["anna"] == "gate"
 
 
@@ -177,10 +93,10 @@ async def test_forgeries_fail_before_any_work_and_silence_only_decays(
     s3: str, tmp_path: Path
 ) -> None:
     async with scene(s3, tmp_path) as at:
-        honest, tokens = await at.work("anna")
-        at.upload("anna", honest, tokens, signer="bert")
-        at.upload("bert", np.full(honest.shape, np.nan, np.float32), tokens)
-        at.upload("carl", np.full(honest.shape, 101, np.float32), tokens)
+        honest = await at.work("anna")
+        at.upload("anna", honest, signer="bert")
+        at.upload("bert", honest.times(np.nan))
+        at.upload("carl", replace(honest, values=np.full_like(honest.values, 101)))
         for name in MINERS:
             at.book[Keys(name).hotkey] = replace(at.standing(name), moving=0.8)
         assert await at.judge() == {
@@ -204,14 +120,14 @@ async def test_an_audit_sees_the_parameters_the_window_was_trained_on(
 ) -> None:
     """Audits of a window run while the next one trains, on a state that has gone on."""
     async with scene(s3, tmp_path) as at:
-        at.upload("anna", *(await at.work("anna")))
+        at.upload("anna", await at.work("anna"))
         at.leader.publish(at.leader.close(1))
         await at.ingest()
         await at.script.advance(CLOCK.decide(1))
         await at.validator.node.blocks.until(CLOCK.decide(1))
         assert await follow(at.validator.node, 1) is None
         after = at.validator.state.theta.copy()
-        plan(at.validator.node, at.book, at.this)
+        await plan(at.validator.node, at.book, at.this)
         await audit_until(at.validator.node, at.book, at.this, CLOCK.close(2), newcomers=False)
         assert at.standing("anna").gate >= 0.999
         assert (at.validator.state.theta == after).all()
@@ -221,17 +137,17 @@ async def test_audits_that_the_state_has_left_behind_are_dropped_and_told(
     s3: str, tmp_path: Path
 ) -> None:
     async with scene(s3, tmp_path) as at:
-        at.upload("anna", *(await at.work("anna")))
+        at.upload("anna", await at.work("anna"))
         await at.ingest()
-        plan(at.validator.node, at.book, at.this)
-        for window in (1, 2):
+        await plan(at.validator.node, at.book, at.this)
+        for window in range(1, 5):  # one more than the undo log holds
             at.leader.publish(at.leader.close(window))
-        await at.script.advance(CLOCK.decide(2))
-        await at.validator.node.blocks.until(CLOCK.decide(2))
-        assert await follow(at.validator.node, 2) is None
-        await audit_until(at.validator.node, at.book, at.this, CLOCK.close(3), newcomers=False)
+        await at.script.advance(CLOCK.decide(4))
+        await at.validator.node.blocks.until(CLOCK.decide(4))
+        assert await follow(at.validator.node, 4) is None
+        await audit_until(at.validator.node, at.book, at.this, CLOCK.close(5), newcomers=False)
         report(at.validator.node, at.book, at.this)
-        assert at.this.queue == [Keys("anna").hotkey]
+        assert [task.hotkey for task in at.this.queue] == [Keys("anna").hotkey]
         (told,) = at.validator.told.of("error")
         assert told["detail"].startswith("1 of window 1")
 
@@ -239,17 +155,17 @@ async def test_audits_that_the_state_has_left_behind_are_dropped_and_told(
 async def test_newcomers_are_audited_first_and_the_others_later(s3: str, tmp_path: Path) -> None:
     async with scene(s3, tmp_path) as at:
         for name in ("anna", "bert"):
-            at.upload(name, *(await at.work(name)))
+            at.upload(name, await at.work(name))
         node, anna = at.validator.node, Keys("anna").hotkey
         at.book.judge(Verdict(anna, 0, "", 1.0, 1.0, 1.0))
         await at.ingest()
-        plan(node, at.book, at.this)
-        assert at.this.queue == [Keys("bert").hotkey, anna]
+        await plan(node, at.book, at.this)
+        assert [task.hotkey for task in at.this.queue] == [Keys("bert").hotkey, anna]
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=True)
-        assert at.this.queue == [anna]
+        assert [task.hotkey for task in at.this.queue] == [anna]
         assert (at.refusal("bert"), at.standing("bert").gate > 0.99) == ("", True)
         await audit_until(node, at.book, at.this, CLOCK.upload_by(1), newcomers=False)
-        assert at.this.queue == [anna]  # no time left
+        assert [task.hotkey for task in at.this.queue] == [anna]  # no time left
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
         verdict = at.verdict("anna")
         assert verdict is not None
@@ -258,8 +174,9 @@ async def test_newcomers_are_audited_first_and_the_others_later(s3: str, tmp_pat
 
 async def test_a_report_shows_each_member_as_it_stands(s3: str, tmp_path: Path) -> None:
     async with scene(s3, tmp_path) as at:
-        at.upload("anna", *(await at.work("anna")))
+        at.upload("anna", await at.work("anna"))
         await at.judge()
+        settle(at.validator.node, at.book, at.this)
         report(at.validator.node, at.book, at.this)
         peers = {event["hotkey"]: event for event in at.validator.told.of("peer")}
         assert set(peers) == {Keys(name).hotkey for name in MINERS}

@@ -14,6 +14,7 @@ from boltzmann.node.objects import expected
 from boltzmann.node.worker import pick_device
 from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.commitment import Commitment, Role
+from boltzmann.protocol.points import count
 from boltzmann.protocol.slices import select
 from boltzmann.protocol.wire import Kind, seal
 
@@ -68,8 +69,10 @@ def test_a_reader_knows_an_objects_size_before_it_reads() -> None:
     script, keys = Script(), Keys("a")
     chosen = select(CONFIG.layout({"t": (100,)}), script.hash(1))
     known = expected(CONFIG, Kind.DELTA, keys.hotkey, 1, bytes(32), chosen)
-    sealed = seal(known, 5, bytes(chosen.size * CONFIG.exchange.codec.width), keys.sign)
+    sealed = seal(known, 5, bytes(known.body_bytes), keys.sign)
     assert len(sealed) == known.object_bytes
+    assert known.values == chosen.size
+    assert known.shares == (CONFIG.data.pages_per_member, count(chosen.layout, CONFIG.audit.points))
     assert known.limit == CONFIG.exchange.max_magnitude
 
 

@@ -8,12 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from node_kit import Running, reading_store, running
+from node_kit import CLOCK, CONFIG, RUN, Running, running, store_of
 from scripted_chain import Keys, Script, ScriptedChain
 
 from boltzmann.errors import ChainRefused, ChainUnavailable
 from boltzmann.node.book import Book
+from boltzmann.node.objects import payroll_key
 from boltzmann.node.payday import Payday
+from boltzmann.protocol.payroll import Payroll, open_payroll
+from boltzmann.protocol.receipts import Verdict
+from boltzmann.protocol.rejection import Rejection
 
 RATE_LIMIT = 4  # blocks, as the scripted chain's rules have it
 
@@ -54,7 +58,7 @@ async def scene(s3: str, folder: Path) -> AsyncIterator[Scene]:
     script.neurons[0] = replace(script.neurons[0], last_update=18)
     for name in ("anna", "bert", "carl"):
         script.register(name)
-    async with running(script, "validator", reading_store(s3), folder) as node:
+    async with running(script, "validator", store_of(s3, "validator"), folder) as node:
         book = Book(folder / "standings.json")
         book.enrol(script.neurons)
         for name, moving in (("anna", 0.6), ("bert", 0.2), ("carl", -0.5)):
@@ -69,6 +73,52 @@ async def test_weights_are_the_shares_of_those_who_earned(s3: str, tmp_path: Pat
         assert weights == {1: pytest.approx(0.75), 2: pytest.approx(0.25)}
         (told,) = at.validator.told.of("weights")
         assert (told["block"], told["weights"]) == (21, weights)
+
+
+async def test_what_is_set_is_published_with_its_reasons_first(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        node, anna = at.validator.node, Keys("anna").hotkey
+        at.book.judge(Verdict(anna, 1, "", 0.9, 1.0, 1.0))
+        at.book.counts(anna, 1, "paid")
+        at.chain.error = ChainUnavailable("no answer")
+        await at.settle(20)
+        window = CLOCK.window(20)
+
+        def published() -> Payroll:
+            sealed = node.store.get(
+                node.store.address, payroll_key(RUN, window), max_bytes=10**6, seconds=5.0
+            )
+            assert not isinstance(sealed, Rejection)
+            opened = open_payroll(sealed, RUN, window, node.hotkey, node.verify)
+            assert isinstance(opened, Payroll)
+            return opened
+
+        said = published()
+        assert said.settled == 1
+        lines = {line.hotkey: line for line in said.lines}
+        assert set(lines) == {neuron.hotkey for neuron in at.script.neurons}
+        first = lines[anna]
+        assert (first.uid, first.moving, first.debt, first.audited) == (1, 0.6, 0.0, 1)
+        assert lines[Keys("carl").hotkey].weight == 0.0
+        # What was said is what is set, whatever happened in between.
+        at.book[anna] = replace(at.book[anna], moving=0.0)
+        at.chain.error = None
+        await at.settle(21)
+        ((_, weights),) = at.script.weights
+        assert weights == said.weights == published().weights
+
+
+async def test_what_is_long_ago_is_not_set_again(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        anna, last = Keys("anna").hotkey, CONFIG.rewards.trust_windows + 1
+        at.book.counts(anna, 1, "paid")
+        await at.settle(CLOCK.open(1 + last + 1))
+        assert at.script.weights == []
+        (told,) = at.validator.told.of("error")
+        assert "windows ago" in str(told["detail"])
+        at.book.counts(anna, 2, "paid")
+        await at.settle(CLOCK.open(1 + last + 1) + 1)
+        assert len(at.script.weights) == 1
 
 
 async def test_weights_are_set_at_the_subnets_cadence(s3: str, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from reference import verify_hash
 from tampering import A, B, pledged
 
-from boltzmann.protocol.admission import Accepted, Admission, admit
+from boltzmann.protocol.admission import Accepted, Admission, Terms, admit
 from boltzmann.protocol.receipts import Entry, Receipt, Verdict
 
 WINDOW, TRUST = 20, 5
@@ -44,8 +46,10 @@ def admitted(
     stakes: dict[str, int] = STAKES,
     trust: int = TRUST,
     leader: str = "5Leader",  # who is no witness, unless a test says so
+    unverified: float = 0.0,
+    norm_max: float = INF,
 ) -> Admission:
-    return admit(receipts, stakes, leader, trust, verify_hash)
+    return admit(receipts, stakes, leader, Terms(trust, norm_max, unverified), verify_hash)
 
 
 def entering(
@@ -72,7 +76,11 @@ def judged(*verdicts: tuple[str, Verdict], stakes: dict[str, int] = STAKES) -> b
 
 
 def second_opinion(
-    receipts: dict[str, Receipt], stakes: dict[str, int], trust: int, leader: str
+    receipts: dict[str, Receipt],
+    stakes: dict[str, int],
+    trust: int,
+    leader: str,
+    unverified: float = 0.0,
 ) -> Admission:
     """The rule once more, hotkey by hotkey, for those that the tests draw."""
     weights = {w: stakes[w] for w in receipts if stakes.get(w)}
@@ -80,8 +88,9 @@ def second_opinion(
     # Without a receipt the leader holds nothing, and one without stake can show what it holds.
     own = receipts[leader].entries if leader in receipts else ()
     whole = sum(stakes.values())
-    accepted: list[Accepted] = []
+    entering: list[Accepted] = []
     norms: list[float] = []
+    waiting: list[tuple[int, str, Accepted]] = []  # passed by some, failed by none
     for hotkey in ("5A", "5B", "5C", "5D"):
         vouched, norm = _vouched(hotkey, receipts, weights, trust)
         mine = [(w, row) for w, row in rows if row.hotkey == hotkey]
@@ -91,12 +100,27 @@ def second_opinion(
             weight = sum(weights[w] for w, row in mine if row.sha256 == sha256)
             held = any((row.hotkey, row.sha256, row.refusal) == (hotkey, sha256, "") for row in own)
             seen = weight > whole - weight and (leader not in stakes or held)
-            if seen and len(signed) < 2 and vouched > whole - vouched:
-                accepted.append(Accepted(hotkey, sha256))
+            if not seen or len(signed) > 1:
+                continue
+            if vouched > whole - vouched:
+                entering.append(Accepted(hotkey, sha256))
                 norms.append(norm)
+            elif vouched and not _accused(hotkey, receipts, weights):
+                waiting.append((whole - vouched, hotkey, Accepted(hotkey, sha256)))
+    for beside, (_, _, accepted) in enumerate(sorted(waiting, key=lambda row: row[:2]), 1):
+        if Fraction(beside, len(norms) + beside) <= Fraction(unverified):
+            entering.append(accepted)
     norms.sort()
     middle = norms[(len(norms) - 1) // 2 : len(norms) // 2 + 1] or [INF]
-    return Admission(tuple(accepted), sum(middle) / len(middle))
+    return Admission(
+        tuple(sorted(entering, key=lambda accepted: accepted.hotkey)), sum(middle) / len(middle)
+    )
+
+
+def _accused(hotkey: str, receipts: dict[str, Receipt], weights: dict[str, int]) -> bool:
+    """Whether the last audit of any witness with stake failed the hotkey."""
+    verdicts = [verdict for witness in weights for verdict in receipts[witness].verdicts]
+    return any(verdict.hotkey == hotkey and verdict.refusal for verdict in verdicts)
 
 
 def _signature(row: Entry) -> str:

@@ -229,28 +229,41 @@ WEIGHTS = st.dictionaries(WITNESSES, st.integers(0, 4) | st.just(2**63), min_siz
 
 
 LEADERS = WITNESSES | st.just("5Leader")
+UNVERIFIED = st.sampled_from([0.0, 0.25, 0.5])
 
 
 @settings(max_examples=300)
-@given(receipts=SEEN, stakes=WEIGHTS, trust=st.integers(0, 7), leader=LEADERS)
+@given(
+    receipts=SEEN,
+    stakes=WEIGHTS,
+    trust=st.integers(0, 7),
+    leader=LEADERS,
+    unverified=UNVERIFIED,
+)
 def test_a_second_implementation_agrees(
-    receipts: dict[str, Receipt], stakes: dict[str, int], trust: int, leader: str
+    receipts: dict[str, Receipt],
+    stakes: dict[str, int],
+    trust: int,
+    leader: str,
+    unverified: float,
 ) -> None:
-    expected = second_opinion(receipts, stakes, trust, leader)
-    assert admitted(receipts, stakes, trust, leader) == expected
+    expected = second_opinion(receipts, stakes, trust, leader, unverified)
+    assert admitted(receipts, stakes, trust, leader, unverified) == expected
 
 
-@given(receipts=SEEN, stakes=WEIGHTS)
+@given(receipts=SEEN, stakes=WEIGHTS, unverified=UNVERIFIED)
 def test_the_order_of_receipts_and_stakes_is_nothing(
-    receipts: dict[str, Receipt], stakes: dict[str, int]
+    receipts: dict[str, Receipt], stakes: dict[str, int], unverified: float
 ) -> None:
     turned = dict(reversed(receipts.items())), dict(reversed(stakes.items()))
-    assert admitted(*turned) == admitted(receipts, stakes)
+    expected = admitted(receipts, stakes, unverified=unverified)
+    assert admitted(*turned, unverified=unverified) == expected
 
 
-@given(receipts=SEEN, stakes=WEIGHTS)
+@given(receipts=SEEN, stakes=WEIGHTS, unverified=UNVERIFIED)
 def test_what_enters_is_sorted_and_once_per_hotkey(
-    receipts: dict[str, Receipt], stakes: dict[str, int]
+    receipts: dict[str, Receipt], stakes: dict[str, int], unverified: float
 ) -> None:
-    hotkeys = [entry.hotkey for entry in admitted(receipts, stakes, TRUST).accepted]
+    found = admitted(receipts, stakes, TRUST, unverified=unverified)
+    hotkeys = [entry.hotkey for entry in found.accepted]
     assert hotkeys == sorted(set(hotkeys))

@@ -99,6 +99,34 @@ def test_decoded_values_are_the_readers_own(codec: Codec) -> None:
     assert values.tolist() == [2.0, 3.0]
 
 
+@pytest.mark.parametrize("codec", Codec)
+@given(values=st.lists(FINITE, min_size=1, max_size=40), data=st.data())
+def test_take_is_decode_at_some_places(
+    codec: Codec, values: list[float], data: st.DataObject
+) -> None:
+    body = codec.encode(array(values))
+    places = np.array(data.draw(st.lists(st.integers(0, len(values) - 1))), np.int64)
+    taken = codec.take(memoryview(body), places)
+    assert taken.dtype == np.float32
+    assert taken.tobytes() == codec.decode(body)[places].tobytes()
+    shifted = memoryview(b"\x00" + body)[1:]  # as in the middle of an object
+    assert codec.take(shifted, places).tobytes() == taken.tobytes()
+
+
+@pytest.mark.parametrize("codec", Codec)
+@given(values=st.lists(st.floats(-(2.0**126), 2.0**126, width=32), max_size=40))
+def test_rounding_is_what_a_value_may_change_by(codec: Codec, values: list[float]) -> None:
+    before = array(values).astype(np.float64)
+    after = codec.roundtrip(array(values)).astype(np.float64)
+    underflow = 2.0**-134  # half of bf16's smallest step
+    assert np.all(np.abs(after - before) <= codec.rounding * np.abs(after) + underflow)
+
+
+def test_bf16_rounds_by_no_less_than_it_says() -> None:
+    tie = array([1.00390625])
+    assert np.abs(Codec.BF16.roundtrip(tie) - tie).tolist() == [Codec.BF16.rounding]
+
+
 def test_strided_values_encode_as_their_copy() -> None:
     values = np.arange(64, dtype=np.float32)[::3]
     for codec in Codec:

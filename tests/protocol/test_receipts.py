@@ -48,7 +48,7 @@ RECEIPT = Receipt(
     ),
     verdicts=(
         Verdict("5Alice", 6, "", 0.5, 1.0, 0.75),
-        Verdict("5Dave", 7, "gate", -0.5, float("-inf"), 0.0),
+        Verdict("5Dave", 7, "gate", -0.5, float("-inf"), 0.0, page=300),
     ),
 )
 ONE = "0x1.0000000000000p+0"
@@ -60,8 +60,8 @@ BODY: dict[str, Any] = {
     ],
     "run": "run-1",
     "verdicts": [
-        ["5Alice", 6, "", "0x1.0000000000000p-1", ONE, "0x1.8000000000000p-1"],
-        ["5Dave", 7, "gate", "-0x1.0000000000000p-1", "-inf", "0x0.0p+0"],
+        ["5Alice", 6, "", "0x1.0000000000000p-1", ONE, "0x1.8000000000000p-1", -1],
+        ["5Dave", 7, "gate", "-0x1.0000000000000p-1", "-inf", "0x0.0p+0", 300],
     ],
     "window": 7,
 }
@@ -79,7 +79,7 @@ def test_a_sealed_receipt_is_pinned() -> None:
     unsigned = {"body": BODY, "hotkey": "5Witness", "kind": "receipt", "version": 1}
     whole = {**unsigned, "signature": bytes(range(64)).hex()}
     assert sealed == json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()
-    assert digest(sealed) == "7328149f60039aa5eb6bcbe437ab2004d1f3fc0c55160752ee42392a5fa6623e"
+    assert digest(sealed) == "f79c960ba8b554c8e1e8dbc8b0baa59b89bfb890f47d5359770e1f8084329df9"
 
 
 REFUSALS = st.sampled_from(REASONS)
@@ -93,14 +93,15 @@ REALS = st.floats(allow_nan=False)
 SMALLEST, LARGEST_NORM = 1e-30, 1e30
 NORMS = st.floats(0.0, LARGEST_NORM)
 PASSING_NORMS = st.floats(SMALLEST, LARGEST_NORM)
+PAGES = st.integers(-1, LARGEST)
 
 
 @st.composite
 def receipts(draw: st.DrawFn) -> Receipt:
     window = draw(COUNTS)
     windows = st.integers(0, window)
-    passed = st.tuples(windows, NOTHING, REALS, REALS, PASSING_NORMS)
-    found = passed | st.tuples(windows, REFUSALS, REALS, REALS, NORMS)
+    passed = st.tuples(windows, NOTHING, REALS, REALS, PASSING_NORMS, PAGES)
+    found = passed | st.tuples(windows, REFUSALS, REALS, REALS, NORMS, PAGES)
     verdicts = draw(st.dictionaries(NAMES, found, max_size=4))
     rows = tuple(Verdict(hotkey, *verdicts[hotkey]) for hotkey in sorted(verdicts))
     return Receipt(draw(NAMES), window, draw(ENTRIES), rows)
@@ -124,7 +125,8 @@ def test_a_receipt_of_a_whole_subnet_fits_into_a_document() -> None:
     hotkeys = sorted(f"5{number:047d}" for number in range(256))
     number, norm = -float.fromhex("0x1.fffffffffffffp+1023"), 5e-324
     assert len(norm.hex()) == len((-number).hex())
-    verdicts = tuple(Verdict(h, LARGEST, "wrong_window", number, number, norm) for h in hotkeys)
+    row = (LARGEST, "wrong_window", number, number, norm, LARGEST)
+    verdicts = tuple(Verdict(h, *row) for h in hotkeys)
     receipt = Receipt("r" * 32, LARGEST, tuple(Entry(h, A, SIGNATURE) for h in hotkeys), verdicts)
     sealed = receipt.seal("5Witness", KEYS.sign)
     assert open_receipt(sealed, "r" * 32, LARGEST, "5Witness", verify_hash) == receipt
@@ -170,6 +172,7 @@ def test_another_hotkeys_signature_is_refused() -> None:
         ),
         *((("verdicts", 0, 1), 5), (("verdicts", 1, 2), ""), (("verdicts", 0, 3), "0x0.0p+0")),
         *((("verdicts", 0, 4), "0x0.0p+0"), (("verdicts", 0, 5), "0x0.0p+0")),
+        *((("verdicts", 0, 6), 300), (("verdicts", 1, 6), 301)),
     ],
     ids=repr,
 )
@@ -190,6 +193,7 @@ NO_PASSING_NORM: list[Any] = [
     *(*NO_NORM, "0x0.0p+0", "-0x0.0p+0", (5e-324).hex(), nextafter(SMALLEST, 0.0).hex()),
     (-SMALLEST).hex(),
 ]
+NO_PAGE: list[Any] = [-2, -(2**63), "-1", "0x1.0p+0", *NO_COUNT[1:], DEEP]
 MALFORMED: dict[tuple[int | str, ...], list[Any]] = {
     ("run",): NO_NAME,
     ("window",): NO_COUNT,
@@ -209,6 +213,8 @@ MALFORMED: dict[tuple[int | str, ...], list[Any]] = {
     ("verdicts", 0, 4): NO_NUMBER,
     ("verdicts", 0, 5): NO_PASSING_NORM,
     ("verdicts", 1, 5): NO_NORM,
+    ("verdicts", 0, 6): NO_PAGE,
+    ("verdicts", 1, 6): NO_PAGE,
 }
 
 
@@ -221,6 +227,14 @@ def test_a_malformed_field_is_refused_though_it_is_signed(
     path: tuple[int | str, ...], value: Any
 ) -> None:
     assert refusal(opened(changed(BODY, path, value))) is Reason.BAD_DOCUMENT
+
+
+@pytest.mark.parametrize("page", [-1, 0, 1, LARGEST])
+def test_any_page_or_none_opens(page: int) -> None:
+    for row in (0, 1):
+        result = opened(changed(BODY, ("verdicts", row, 6), page))
+        assert isinstance(result, Receipt)
+        assert result.verdicts[row].page == page
 
 
 @pytest.mark.parametrize("norm", [SMALLEST, nextafter(SMALLEST, 1.0), 1.0, LARGEST_NORM])

@@ -13,8 +13,9 @@ from boltzmann.protocol.rewards import (
     RewardConfig,
     Standing,
     absent,
+    audited,
+    earned,
     failed,
-    passed,
     weights,
 )
 
@@ -38,28 +39,44 @@ def standings(moving: dict[str, float]) -> dict[str, Standing]:
 
 def test_each_outcome_moves_the_score_by_its_reward() -> None:
     standing = replace(NEW, moving=0.4)
-    good = passed(standing, CONFIG, score=0.8, gate=0.999)
+    good = earned(audited(standing, 0.8, 0.999), CONFIG)
     assert good.moving == pytest.approx(0.75 * 0.4 + 0.25 * 0.8)
     assert (good.score, good.gate, good.registered_at) == (0.8, 0.999, 100)
-    bad = failed(good, CONFIG, score=0.3, gate=0.1)
-    assert bad.moving == pytest.approx(0.75 * good.moving - 0.25 * 4.0)
+    again = earned(good, CONFIG)  # not audited: what its last audit found
+    assert again.moving == pytest.approx(0.75 * good.moving + 0.25 * 0.8)
+    bad = failed(audited(again, 0.3, 0.1), CONFIG)
+    assert bad.moving == pytest.approx(0.75 * again.moving)
     assert (bad.score, bad.gate) == (0.3, 0.1)
+    assert bad.debt == pytest.approx(4.0)
     away = absent(bad, CONFIG)
     assert away.moving == pytest.approx(0.75 * bad.moving)
-    assert (away.score, away.gate) == (0.0, 0.0)
+    assert (away.score, away.gate, away.debt) == (0.0, 0.0, bad.debt)
 
 
-@given(config=CONFIGS)
-def test_the_penalty_is_the_windows_that_go_unaudited(config: RewardConfig) -> None:
-    q = config.audit_rate
-    after = failed(NEW, config, score=1.0, gate=0.0)
-    assert after.moving == pytest.approx(-config.moving_alpha * (1 - q) / q)
+def test_work_against_the_model_costs_its_score() -> None:
+    assert failed(audited(NEW, -0.5, -0.5), CONFIG).moving == pytest.approx(-0.125)
 
 
 @pytest.mark.parametrize(("rate", "penalty"), [(1.0, 0.0), (0.5, 1.0), (0.1, 9.0), (0.05, 19.0)])
-def test_penalties_at_known_rates(rate: float, penalty: float) -> None:
+def test_the_penalty_is_the_windows_that_go_unaudited(rate: float, penalty: float) -> None:
     config = RewardConfig(moving_alpha=1.0, audit_rate=rate, trust_windows=1)
-    assert failed(NEW, config, score=1.0, gate=0.0).moving == pytest.approx(-penalty)
+    assert failed(NEW, config).debt == pytest.approx(penalty)
+
+
+@given(rate=st.floats(0.01, 1.0), score=st.floats(0.1, 1.0))
+def test_a_debt_is_worked_off_by_work_that_is_not_paid(rate: float, score: float) -> None:
+    config = RewardConfig(moving_alpha=0.5, audit_rate=rate, trust_windows=1)
+    standing = audited(failed(NEW, config), score, 1.0)
+    owed = standing.debt
+    worked = 0.0
+    while standing.debt > 0.0:
+        before = standing
+        standing = earned(standing, config)
+        worked += score
+        assert weights({"a": before}) == {}
+        assert standing.moving < 0.5 * before.moving + 0.5 * score + 1e-12
+    assert owed <= worked <= owed + score + 1e-9
+    assert earned(standing, config).moving >= 0.5 * score
 
 
 @given(rate=st.floats(0.01, 1.0))
@@ -67,7 +84,7 @@ def test_an_undetected_cheats_pay_is_taken_back_on_average(rate: float) -> None:
     """Windows until the first audit are geometric: (1-q)/q of them are paid, then the penalty."""
     paid = sum((1 - rate) ** n * rate * n for n in range(5000))
     config = RewardConfig(moving_alpha=1.0, audit_rate=rate, trust_windows=1)
-    assert paid + failed(NEW, config, 1.0, 0.0).moving == pytest.approx(0.0, abs=1e-6)
+    assert paid - failed(NEW, config).debt == pytest.approx(0.0, abs=1e-6)
 
 
 @given(config=CONFIGS, events=EVENTS)
@@ -75,15 +92,14 @@ def test_the_moving_score_stays_within_its_rewards(
     config: RewardConfig, events: list[tuple[bool, float] | None]
 ) -> None:
     standing = NEW
-    worst = -(1.0 - config.audit_rate) / config.audit_rate
     for event in events:
         if event is None:
             standing = absent(standing, config)
-        elif event[0]:
-            standing = passed(standing, config, event[1], 1.0)
         else:
-            standing = failed(standing, config, event[1], 0.0)
-        assert min(-1.0, worst) * (1 + 1e-12) <= standing.moving <= 1.0 + 1e-12
+            change = earned if event[0] else failed
+            standing = change(audited(standing, event[1], 0.0), config)
+        assert -1.0 - 1e-12 <= standing.moving <= 1.0 + 1e-12
+        assert standing.debt >= 0.0
     assert standing.registered_at == NEW.registered_at
 
 

@@ -113,8 +113,8 @@ def test_cheap_cheats_fail_the_gate(cheat: str) -> None:
 )
 def test_cosines_do_not_depend_on_scale(scale: float, which: str) -> None:
     vectors = {"delta": honest("x"), "recomputed": honest("y"), "control": CONTROL}
-    before = compare(**vectors, bounds=BOUNDS)
-    after = compare(**{**vectors, which: vectors[which] * np.float32(scale)}, bounds=BOUNDS)
+    before = compare(**vectors, bounds=BOUNDS)  # type: ignore[arg-type]
+    after = compare(**{**vectors, which: vectors[which] * np.float32(scale)}, bounds=BOUNDS)  # type: ignore[arg-type]
     for figure in ("score", "gate", "tensor_cosine"):
         assert getattr(after, figure) == pytest.approx(getattr(before, figure), rel=1e-3)
     ratio = {"delta": scale, "recomputed": 1 / scale, "control": 1.0}[which]
@@ -167,7 +167,7 @@ def test_a_validators_own_nan_never_opens_the_gate(which: str) -> None:
     """A copy must not pass because the audit itself went wrong."""
     vectors = {"delta": honest("x"), "recomputed": honest("x"), "control": CONTROL}
     vectors[which] = np.full(2000, np.nan, np.float32)
-    assert judge(compare(**vectors, bounds=BOUNDS), GATE, NAMES) is not None
+    assert judge(compare(**vectors, bounds=BOUNDS), GATE, NAMES) is not None  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

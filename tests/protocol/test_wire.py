@@ -303,7 +303,7 @@ def test_a_remote_name_reaches_people_in_printable_form() -> None:
 
 @pytest.mark.parametrize("size", [0, 7, 9])
 def test_sealing_refuses_a_body_of_another_length(size: int) -> None:
-    with pytest.raises(ValueError, match=f"a body of {size} bytes for 4 bf16 values"):
+    with pytest.raises(ValueError, match=f"a body of {size} bytes, not 8"):
         seal(EXPECTED, 0, bytes(size), KEYS.sign)
 
 

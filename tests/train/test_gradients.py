@@ -1,4 +1,4 @@
-"""The clipped gradient against torch's own, whatever way the tokens are handed over."""
+"""The gradient against torch's own, whatever way the tokens are handed over."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
 from boltzmann.config import ModelConfig
 from boltzmann.errors import DataError
+from boltzmann.protocol.points import draw
 from boltzmann.train import gradients
-from boltzmann.train.gradients import Delta, clipped_gradient
+from boltzmann.train.gradients import Delta, gradient
 from boltzmann.train.model import build_model
 
 Floats = NDArray[np.float32]
-NO_CLIP = 1e9
 BATCHES = (token_batch("one", 5), token_batch("two", 1), token_batch("three", 2))
 
 
@@ -33,82 +33,90 @@ def flat(delta: Delta) -> Floats:
 
 
 def autograd(model: LlamaForCausalLM, batches: Sequence[Tokens]) -> tuple[Floats, float]:
-    """The gradient of transformers' own loss on one concatenated batch, and that loss."""
-    tokens = torch.from_numpy(np.concatenate([batch.tokens for batch in batches]))
-    loss = model(input_ids=tokens, labels=tokens).loss
+    """The gradient of the mean of transformers' own losses on each batch, and all tokens' loss."""
+    pages = [torch.from_numpy(batch.tokens) for batch in batches]
+    losses = [model(input_ids=tokens, labels=tokens).loss for tokens in pages]
+    loss = sum(losses) / len(losses)
     named = dict(model.named_parameters())
     found = torch.autograd.grad(loss, list(named.values()))
     by_name = dict(zip(named, found, strict=True))
-    gradient = np.concatenate([by_name[name].reshape(-1).numpy() for name in sorted(named)])
-    return gradient, float(loss.detach())
+    joined = np.concatenate([by_name[name].reshape(-1).numpy() for name in sorted(named)])
+    tokens = sum(page.numel() - len(page) for page in pages)
+    summed = sum(
+        float(one.detach()) * (page.numel() - len(page))
+        for one, page in zip(losses, pages, strict=True)
+    )
+    return joined, summed / tokens
 
 
 @BOTH
-def test_it_is_the_gradient_of_the_mean_loss_over_all_tokens(
+def test_it_is_the_mean_of_the_gradients_of_each_pages_mean_loss(
     tmp_path: Path, config: ModelConfig
 ) -> None:
     state = model_state(tmp_path, config)
     model = build_model(config, state.parameters, torch.device("cpu"))
-    delta = clipped_gradient(model, BATCHES, NO_CLIP)
+    delta = gradient(model, BATCHES)
     reference, loss = autograd(model, BATCHES)
     np.testing.assert_allclose(flat(delta), reference, rtol=1e-4, atol=1e-7)
     assert delta.loss == pytest.approx(loss, rel=1e-5)
     assert delta.tokens == 8 * 11
-    assert delta.norm == pytest.approx(float(np.linalg.norm(reference)), rel=1e-5)
     assert tuple(len(tensor) for tensor in delta.tensors) == state.layout.sizes
-
-
-def test_a_long_gradient_is_scaled_to_the_clip_norm(model: LlamaForCausalLM) -> None:
-    whole = clipped_gradient(model, BATCHES, NO_CLIP)
-    half = clipped_gradient(model, BATCHES, whole.norm / 2)
-    assert half.norm == whole.norm
-    assert np.linalg.norm(flat(half)) == pytest.approx(whole.norm / 2, rel=1e-5)
-    np.testing.assert_allclose(2 * flat(half), flat(whole), rtol=1e-5)
-
-
-def test_a_short_gradient_is_left_as_it_is(model: LlamaForCausalLM) -> None:
-    whole = clipped_gradient(model, BATCHES, NO_CLIP)
-    assert np.array_equal(flat(clipped_gradient(model, BATCHES, whole.norm * 1.001)), flat(whole))
 
 
 @pytest.mark.parametrize("per_step", [1, 2, 3, 100])
 def test_the_split_into_steps_changes_rounding_only(
     model: LlamaForCausalLM, monkeypatch: pytest.MonkeyPatch, per_step: int
 ) -> None:
-    usual = clipped_gradient(model, BATCHES, NO_CLIP)
+    usual = gradient(model, BATCHES)
     monkeypatch.setattr(gradients, "SEQUENCES_PER_STEP", per_step)
-    other = clipped_gradient(model, BATCHES, NO_CLIP)
+    other = gradient(model, BATCHES)
     np.testing.assert_allclose(flat(other), flat(usual), rtol=1e-4, atol=1e-7)
     assert other.tokens == usual.tokens
     assert other.loss == pytest.approx(usual.loss, rel=1e-6)
 
 
-def test_the_split_into_pages_changes_rounding_only(model: LlamaForCausalLM) -> None:
-    pages = clipped_gradient(model, BATCHES, NO_CLIP)
-    joined = Tokens(np.concatenate([batch.tokens for batch in BATCHES]))
-    together = clipped_gradient(model, [joined], NO_CLIP)
-    np.testing.assert_allclose(flat(together), flat(pages), rtol=1e-4, atol=1e-7)
+def test_pages_of_one_length_may_be_joined(model: LlamaForCausalLM) -> None:
+    pages = [token_batch(name, 3) for name in ("four", "five")]
+    joined = Tokens(np.concatenate([batch.tokens for batch in pages]))
+    together = gradient(model, [joined])
+    np.testing.assert_allclose(flat(together), flat(gradient(model, pages)), rtol=1e-4, atol=1e-7)
+
+
+def test_the_shares_are_the_pages_own_gradients_on_the_points(
+    model: LlamaForCausalLM, tmp_path: Path
+) -> None:
+    layout = model_state(tmp_path / "again").layout
+    points = draw(layout, bytes(32), 200)
+    delta = gradient(model, BATCHES, points)
+    assert delta.shares.shape == (len(BATCHES), points.size)
+    assert delta.shares.dtype == np.float32
+    np.testing.assert_allclose(
+        delta.shares.sum(axis=0), points.gather(delta.tensors), rtol=1e-4, atol=1e-7
+    )
+    for batch, share in zip(BATCHES, delta.shares, strict=True):
+        alone = points.gather(gradient(model, [batch]).tensors) / len(BATCHES)
+        np.testing.assert_allclose(share, alone, rtol=1e-3, atol=1e-7)
 
 
 def test_two_runs_give_the_same_bits(model: LlamaForCausalLM) -> None:
-    first = clipped_gradient(model, BATCHES, 1.0)
+    first = gradient(model, BATCHES)
     kept = flat(first).copy()
-    clipped_gradient(model, BATCHES[1:], 1.0)
-    again = clipped_gradient(model, BATCHES, 1.0)
+    gradient(model, BATCHES[1:])
+    again = gradient(model, BATCHES)
     assert np.array_equal(flat(again), kept)
     assert np.array_equal(flat(first), kept)  # later work does not reach into an earlier result
-    assert (again.loss, again.norm) == (first.loss, first.norm)
+    assert again.loss == first.loss
 
 
 def test_other_pages_give_another_gradient(model: LlamaForCausalLM) -> None:
-    one, two = (flat(clipped_gradient(model, [batch], 1.0)) for batch in BATCHES[:2])
+    one, two = (flat(gradient(model, [batch])) for batch in BATCHES[:2])
     cosine = float(one @ two / (np.linalg.norm(one) * np.linalg.norm(two)))
     assert abs(cosine) < 0.98
 
 
 def test_nothing_to_predict_is_an_error(model: LlamaForCausalLM) -> None:
     with pytest.raises(ValueError, match="no tokens to predict"):
-        clipped_gradient(model, [], 1.0)
+        gradient(model, [])
 
 
 def test_a_page_that_fails_leaves_nothing_behind(model: LlamaForCausalLM) -> None:
@@ -116,12 +124,12 @@ def test_a_page_that_fails_leaves_nothing_behind(model: LlamaForCausalLM) -> Non
         yield BATCHES[1]
         raise DataError("the next page is gone")
 
-    whole = flat(clipped_gradient(model, BATCHES, 1.0)).copy()
+    whole = flat(gradient(model, BATCHES)).copy()
     with pytest.raises(DataError):
-        clipped_gradient(model, failing(), 1.0)
-    assert np.array_equal(flat(clipped_gradient(model, BATCHES, 1.0)), whole)
+        gradient(model, failing())
+    assert np.array_equal(flat(gradient(model, BATCHES)), whole)
 
 
 def test_the_model_is_left_without_gradients(model: LlamaForCausalLM) -> None:
-    clipped_gradient(model, BATCHES, 1.0)
+    gradient(model, BATCHES)
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -190,12 +190,22 @@ def test_before_a_window_that_is_still_to_come_nothing_changes(tmp_path: Path) -
     assert picture(state) == now
 
 
-def test_only_the_last_windows_parameters_are_at_hand(tmp_path: Path) -> None:
-    state = new_state(tmp_path, SHAPES)
-    for window in (1, 2):
+def test_parameters_are_at_hand_as_far_back_as_the_log_leads(tmp_path: Path) -> None:
+    state = new_state(tmp_path, SHAPES, history=3)
+    thetas = {}
+    for window in (1, 2, 4, 5):  # 3 was empty
+        thetas[window] = state.theta.copy()
         update(state.layout, window).apply_to(state)
+    thetas[3] = thetas[4]
+    now = picture(state)
+    for window in (5, 4, 3, 2):
+        assert state.reaches_before(window)
+        with state.parameters_before(window):
+            assert np.array_equal(state.theta, thetas[window])
+        assert picture(state) == now
+    assert not state.reaches_before(1)
     with pytest.raises(StateError, match="before window 1"), state.parameters_before(1):
-        pytest.fail("window 1's parameters are two updates away")
+        pytest.fail("window 1's parameters are four updates away")
     state.reset(parameters(SHAPES), GENESIS, 5)
     with pytest.raises(StateError, match="before window 5"), state.parameters_before(5):
         pytest.fail("before its genesis a model has no parameters")

@@ -15,13 +15,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.error import HTTPError
 
-import numpy as np
-
 from boltzmann.app import setup
 from boltzmann.app.main import run_node
 from boltzmann.app.settings import NodeConfig
 from boltzmann.node import miner
-from boltzmann.node.conduct import Honest
+from boltzmann.node.conduct import Honest, Offer
 from boltzmann.node.membership import Peer
 from boltzmann.node.node import Node
 from boltzmann.node.objects import commit_key, delta_key
@@ -42,10 +40,10 @@ class Poisoner(Honest):
 
     _turned = False
 
-    async def values(
+    async def offer(
         self, node: Node, window: int, chosen: Slice, delta: Delta, members: list[Peer]
-    ) -> Any:
-        honest = await super().values(node, window, chosen, delta, members)
+    ) -> Offer | None:
+        honest = await super().offer(node, window, chosen, delta, members)
         base = node.manifests[node.worker.state.position.head].manifest.proposal
         # Its accomplice sees the same manifest, so both turn in the same window.
         all_trusted = len(base.accepted) == len(members)
@@ -53,7 +51,7 @@ class Poisoner(Honest):
         if honest is None or not self._turned:
             return honest
         node.telemetry.event("poisoned", window=window)
-        return honest * np.float32(-1.0)
+        return Offer(-honest.values, -honest.shares)
 
 
 async def reveal_late(node: Node, window: int, work: miner.Work) -> None:

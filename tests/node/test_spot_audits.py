@@ -1,0 +1,162 @@
+"""Audits of one page only, on a tiny real round: what each kind of cheat with shares comes to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from audit_scene import Scene, scene
+from node_kit import CLOCK, CONFIG, Made, made
+from scripted_chain import Keys
+
+from boltzmann.node.audit import audit_until, look_again, plan, refuse, settle
+from boltzmann.node.conduct import spread
+from boltzmann.node.node import Node
+from boltzmann.node.round import Task
+from boltzmann.protocol.receipts import Verdict
+
+SPOTS = replace(CONFIG.audit, full_rate=1e-12)
+
+
+def trusting(at: Scene, audit_rate: float = 1.0) -> Node:
+    """The scene's validator, which trusts everybody and audits no more than a page."""
+    for name in at.buckets:
+        at.book.judge(Verdict(Keys(name).hotkey, 0, "", 1.0, 1.0, 1.0))
+    node = at.validator.node
+    run = replace(node.run, audit=SPOTS, rewards=replace(node.run.rewards, audit_rate=audit_rate))
+    return replace(node, run=run)
+
+
+async def off_the_points(at: Scene, name: str) -> Made:
+    """Honest on the audit points, noise elsewhere."""
+    honest = await at.work(name)
+    _, here = at.this.points.meet(at.this.chosen)
+    noise = np.random.default_rng(1).standard_normal(len(honest.values)).astype(np.float32)
+    values = noise * honest.values.std()
+    values[here] = honest.values[here]
+    return replace(honest, values=values)
+
+
+async def test_a_spot_audit_recomputes_one_page_and_finds_who_made_its_share_up(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        honest = await at.work("anna")
+        at.upload("anna", honest)
+        bert = await at.work("bert")  # the right delta, but no page's own share
+        at.upload("bert", replace(bert, shares=spread(bert.shares.sum(axis=0), 2)))
+        at.upload("carl", await off_the_points(at, "carl"))
+        dora = await at.work("dora")
+        at.upload("dora", dora.times(2.0))
+        node = trusting(at)
+        await at.ingest()
+        assert at.this.refused == {}
+        await plan(node, at.book, at.this)
+        tasks = list(at.this.queue)
+        assert all(task.page in (0, 1) for task in tasks)
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        found = {e["hotkey"]: e["reason"] for e in at.validator.told.of("rejected")}
+        names = ("anna", "bert", "carl", "dora")
+        assert [found.get(Keys(name).hotkey) for name in names] == [None, "gate", None, "norm"]
+        # What carl sent off the points shows in a full audit only.
+        carl = Keys("carl").hotkey
+        at.this.queue = [Task(carl, again=True)]
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        assert at.refusal("carl") == "gate"
+        (place,) = [task.page for task in tasks if task.hotkey == Keys("anna").hotkey]
+        verdict = at.verdict("anna")
+        assert verdict is not None
+        assert place is not None
+        assert verdict.page == at.this.pages[Keys("anna").hotkey][place]
+        # What one page suggests of the whole delta's length.
+        assert verdict.norm == pytest.approx(np.linalg.norm(honest.values), rel=0.5)
+
+
+async def test_shares_that_do_not_add_up_are_refused_before_any_audit(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        honest = await at.work("anna")
+        at.upload("anna", replace(honest, shares=honest.shares * np.float32(1.1)))
+        other = await made(at.validator.node, 1, at.this.pages[Keys("carl").hotkey])
+        at.upload("bert", replace(await at.work("bert"), shares=other.shares))
+        node = trusting(at)
+        await at.ingest()
+        for hotkey, why in at.this.refused.items():
+            refuse(node, at.book, at.this, hotkey, why)
+        assert [at.refusal(name) for name in ("anna", "bert")] == ["shares", "shares"]
+        assert [at.standing(name).debt for name in ("anna", "bert")] == [0.0, 0.0]  # q is 1 here
+
+
+async def half_faked(at: Scene, name: str) -> Made:
+    """The first page's honest share; what passes for the second page's is made up."""
+    first = await made(at.validator.node, 1, at.this.pages[Keys(name).hotkey][:1])
+    values = first.values * np.float32(0.5)
+    share = first.shares[0] * np.float32(0.5)
+    return Made(values, np.stack((share, np.zeros_like(share))), 2 * first.tokens)
+
+
+async def test_who_is_found_out_by_another_validator_owes_the_same_to_this_one(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        at.upload("anna", await half_faked(at, "anna"))
+        at.upload("bert", await at.work("bert"))
+        node, anna, bert = trusting(at, audit_rate=0.25), Keys("anna").hotkey, Keys("bert").hotkey
+        await at.ingest()
+        at.this.queue = [Task(anna, 0), Task(bert, 0)]
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        settle(node, at.book, at.this)
+        assert [at.refusal(name) for name in ("anna", "bert")] == ["", ""]
+        assert at.standing("anna").moving > 0.0
+        at.this.control = bytearray()  # let go after the window's own audits
+        for hotkey in (anna, bert):  # one of the alarms is a false one
+            page = at.this.pages[hotkey][1]
+            at.this.alarms.append(Verdict(hotkey, 1, "gate", 0.0, 0.0, 1.0, page))
+        at.this.alarms.append(Verdict("5Nobody", 1, "gate", 0.0, 0.0, 1.0, 3))
+        at.this.alarms.append(Verdict(anna, 1, "gate", 0.0, 0.0, 1.0, 10**6))  # not its page
+        look_again(node, [at.this])
+        assert sorted(task.hotkey for task in at.this.queue) == sorted((anna, bert))
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        assert [at.refusal(name) for name in ("anna", "bert")] == ["gate", ""]
+        assert [at.standing(name).debt for name in ("anna", "bert")] == [3.0, 0.0]
+        look_again(node, [at.this])  # nothing is held against it twice
+        assert [task.hotkey for task in at.this.queue] == [bert]
+
+
+async def test_who_was_never_audited_or_has_failed_is_audited_in_full(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        for name in ("anna", "bert", "carl", "dora"):
+            at.upload(name, await at.work(name))
+        node = trusting(at)
+        anna, bert, carl, dora = (Keys(name).hotkey for name in ("anna", "bert", "carl", "dora"))
+        at.book.judge(Verdict(bert, 0, "gate", 0.1, 0.1, 1.0))
+        at.book.doubt(Verdict(carl, 1, "gate", 0.1, 0.1, 1.0))
+        at.book.enrol(
+            replace(n, registered_at=n.registered_at + 9 * (n.hotkey == dora))
+            for n in at.script.neurons
+        )
+        await at.ingest()
+        await plan(node, at.book, at.this)
+        places = {task.hotkey: task.page for task in at.this.queue}
+        assert places[anna] is not None
+        assert [places[hotkey] for hotkey in (bert, carl, dora)] == [None] * 3
+        assert at.this.queue[-1].hotkey == anna
+
+
+async def test_an_audit_is_certain_where_nobody_has_looked_for_too_long(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        for name in ("anna", "bert"):
+            at.upload(name, await at.work(name))
+        node = trusting(at, audit_rate=1e-9)
+        node = replace(node, run=replace(node.run, audit=replace(node.run.audit, age_max=1)))
+        at.book.cover(Verdict(Keys("anna").hotkey, 1, "", 1.0, 1.0, 1.0))  # another validator has
+        await at.ingest()
+        await plan(node, at.book, at.this)
+        assert [task.hotkey for task in at.this.queue] == [Keys("bert").hotkey]

@@ -1,0 +1,169 @@
+"""Audits of one page: what honest work shows, and what each way to cheat is called."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from page_kit import CONFIG, GATE, LAYOUT, PAGES, Scene, cut, noise, scene, whole
+from reference import array
+
+from boltzmann.protocol.codec import Codec
+from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.protocol.scoring import (
+    OnPage,
+    add_up,
+    compare,
+    compare_page,
+    judge,
+)
+
+Floats = NDArray[np.float32]
+
+HERE = scene()
+NAMES = LAYOUT.names
+
+
+def reason(verdict: Rejection | None) -> Reason | None:
+    return verdict.reason if verdict else None
+
+
+def adds_up(here: Scene, shares: Floats, delta: Floats) -> bool:
+    """Whether what was sent gets past the door."""
+    on_points, on_slice = here.points.meet(here.slice)
+    return add_up(shares[:, on_points], delta[on_slice], here.codec.rounding) is None
+
+
+@pytest.mark.parametrize("codec", Codec)
+@pytest.mark.parametrize("pages", [1, 2, 3, PAGES, 30])
+def test_every_page_of_honest_work_passes(codec: Codec, pages: int) -> None:
+    here = scene(codec, pages)
+    assert adds_up(here, here.shares, here.delta)
+    for page in range(pages):
+        found = here.spot(page, here.shares)
+        assert found.share.gate > 0.9999
+        assert found.norm == pytest.approx(float(np.linalg.norm(here.delta)), rel=0.1)
+        assert judge(found.share, GATE, NAMES) is None
+
+
+@pytest.mark.parametrize("page", range(PAGES))
+def test_honest_work_of_another_machine_passes(page: int) -> None:
+    jitter = [1 + np.float32(1e-3) * noise(f"device {i}", LAYOUT.total) for i in range(PAGES)]
+    there = replace(HERE, gradients=HERE.gradients * np.stack(jitter))
+    assert adds_up(there, there.shares, there.delta)
+    assert HERE.verdict(page, there.shares) is None
+
+
+def test_a_page_on_which_no_work_was_done_fails_the_gate() -> None:
+    """Another's page, another of one's own, the mean of all, the control gradient, nothing."""
+    pages = np.float32(PAGES)
+    others = {
+        "another's": HERE.on_page(whole("elsewhere"), PAGES).points,
+        "own": HERE.shares[4],
+        "mean": HERE.on_page(HERE.mean, PAGES).points,
+        "control": HERE.on_page(HERE.control, PAGES).points,
+        "flipped": -HERE.shares[3],
+        "nothing": np.zeros_like(HERE.shares[3]),
+        "made up": noise("made up", HERE.points.size) / pages,
+        "signs": np.sign(HERE.shares[3]) / pages,
+    }
+    for what, other in others.items():
+        shares = HERE.shares.copy()
+        shares[3] = other
+        assert reason(HERE.verdict(3, shares)) is Reason.GATE, what
+        assert HERE.verdict(2, shares) is None, "an audit of another page is blind"
+
+
+def test_shares_in_another_order_fail_the_gate() -> None:
+    """They still add up: whoever swaps pages is found by any audit of one of them."""
+    turned = np.roll(HERE.shares, 1, axis=0)
+    assert adds_up(HERE, turned, HERE.delta)
+    for page in range(PAGES):
+        assert reason(HERE.verdict(page, turned)) is Reason.GATE
+
+
+@pytest.mark.parametrize("factor", [0.5, 0.89, 1.11, 2.0])
+def test_a_share_of_another_length_fails_the_norm(factor: float) -> None:
+    shares = HERE.shares.copy()
+    shares[3] *= np.float32(factor)
+    verdict = HERE.verdict(3, shares)
+    assert verdict is not None
+    assert verdict.reason is Reason.NORM
+    assert verdict.detail.startswith("norm ratio")
+
+
+@pytest.mark.parametrize(("length", "compared"), [(0.05, True), (1e-3, False)])
+def test_a_tensor_is_compared_by_itself_from_a_hundredth_of_the_length_on(
+    length: float, compared: bool
+) -> None:
+    small = HERE.gradients.copy()
+    small[:, LAYOUT.sizes[0] : LAYOUT.sizes[0] + LAYOUT.sizes[1]] *= np.float32(length)
+    here = replace(HERE, gradients=small)
+    start, end = here.points.bounds[1:3]
+    shares = here.shares.copy()
+    assert here.verdict(3, shares) is None
+    shares[3, start:end] *= -1
+    verdict = here.verdict(3, shares)
+    assert reason(verdict) is (Reason.TENSOR if compared else None)
+    shares[3, start:end] *= np.float32(0.1 / length)  # what is long in the upload counts as well
+    assert here.verdict(3, shares) is not None
+
+
+def test_poison_off_the_points_passes_here_and_is_left_to_full_audits() -> None:
+    delta = HERE.off_points(-HERE.delta)
+    assert adds_up(HERE, HERE.shares, delta)
+    assert {reason(HERE.verdict(page, HERE.shares)) for page in range(PAGES)} == {None}
+    control = HERE.slice.gather(cut(HERE.control))
+    honest = HERE.slice.gather(cut(HERE.mean))
+    full = compare(delta, honest, control, HERE.slice.bounds)
+    assert reason(judge(full, GATE, NAMES)) is Reason.GATE
+
+
+@pytest.mark.parametrize("whose", ["points", "control"])
+@pytest.mark.parametrize("sent", ["honest", "nothing"])
+def test_a_validators_own_nan_never_passes_anybody(whose: str, sent: str) -> None:
+    factor = np.float32(sent == "honest")
+    own, control = HERE.on_page(HERE.gradients[3], PAGES), HERE.on_page(HERE.control).points
+    if whose == "control":
+        control = np.full_like(control, np.nan)
+    else:
+        own = replace(own, **{whose: np.full_like(getattr(own, whose), np.nan)})
+    shares, floor = HERE.shares * factor, CONFIG.tensor_floor
+    found = compare_page(3, shares, own, control, HERE.points.bounds, floor)
+    assert judge(found.share, GATE, NAMES) is not None
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_not_finite_never_passes(bad: float) -> None:
+    shares = HERE.shares.copy()
+    shares[3, 7] = bad
+    with np.errstate(invalid="ignore"):
+        assert HERE.verdict(3, shares) is not None
+
+
+@pytest.mark.filterwarnings("error")
+def test_pages_of_nothing_agree_with_nothing_only() -> None:
+    empty = replace(HERE, gradients=np.zeros_like(HERE.gradients))
+    found = empty.spot(0, empty.shares)
+    assert (found.share.gate, found.norm) == (1, 0)
+    assert judge(found.share, GATE, NAMES) is None
+    assert reason(empty.verdict(0, HERE.shares)) is Reason.GATE
+    assert reason(HERE.verdict(0, empty.shares)) is Reason.GATE
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_a_control_gradient_the_cosines_are_bare() -> None:
+    bare = replace(HERE, control=np.zeros_like(HERE.control))
+    found = bare.spot(3, bare.shares)
+    assert found.share.gate == pytest.approx(found.share.score)
+
+
+def test_the_norm_is_reckoned_from_page_and_points() -> None:
+    """A page of half its points' length on the slice: so is all of the delta, then."""
+    page = OnPage(array([3.0, 4.0]), array([0.0, 1.5, 2.0]))
+    shares = np.stack([page.points, 0 * page.points, page.points])
+    found = compare_page(0, shares, page, page.points, [0, 2], 0.0)
+    assert found.norm == pytest.approx(5.0)
