@@ -157,6 +157,10 @@ def _peer(network: Network, running: Running, pay: dict[str, float]) -> PeerResu
     begun: int | None = getattr(running.conduct, "first_cheat", min(sent, default=None))
     first_cheat = None if running.member.kind == HONEST else begun
     failed = [w for w in seen.failed(hotkey) if w >= (first_cheat or 0)]
+    caught = min(failed, default=None)
+    cheated = set() if running.member.kind == HONEST else getattr(running.conduct, "cheated", sent)
+    bad = [w for w in cheated if w <= last and hotkey in seen.accepted.get(w, ())]
+    bad_before = sum(caught is None or w <= caught for w in bad)
     return PeerResult(
         name=running.member.name,
         kind=running.member.kind,
@@ -167,5 +171,13 @@ def _peer(network: Network, running: Running, pay: dict[str, float]) -> PeerResu
         rejected=dict(sorted(Counter(reason for _, reason in seen.refused[hotkey]).items())),
         pay=pay.get(hotkey, 0.0),
         first_cheat=first_cheat,
-        caught=min(failed, default=None),
+        caught=caught,
+        bad_before=bad_before,
+        bad_after=len(bad) - bad_before,
+        work=float(len(sent)) if running.member.kind == HONEST else _work(running.conduct),
     )
+
+
+def _work(conduct: object) -> float | None:
+    work: float | None = getattr(conduct, "work", None)
+    return work
