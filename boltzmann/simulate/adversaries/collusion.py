@@ -102,8 +102,7 @@ class OneMachine(Accomplice):
 
 @adversary("sharing")
 class Sharing(Accomplice):
-    """Each trains half its pages and sends the mean of all friends' deltas; true shares for its own
-    pages where they add up, made up for the rest."""
+    """Each trains half its pages, sends the mean of all friends' deltas, makes up the shares."""
 
     effort = 0.5
 

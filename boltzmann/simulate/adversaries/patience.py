@@ -51,21 +51,21 @@ class Patient(Adversary):
 
 
 class Sleeper(Patient):
-    """Honest for `number` windows of trust, then never again."""
+    """NAME, by who is honest for 10 windows of trust first (sleeper30-NAME: for 30)."""
 
     def cheats(self, node: Node, window: int) -> bool:
         return self.trusted >= self.number
 
 
 class Sometimes(Patient):
-    """Cheats in `number` percent of its windows, once it is trusted."""
+    """NAME in 25% of the windows once it is trusted (sometimes50-NAME: in 50%), else honest."""
 
     def cheats(self, node: Node, window: int) -> bool:
         return self.trusted > 0 and coin(node, window, self.number / 100)
 
 
 class Relapser(Patient):
-    """Honest for `number` windows of trust, then cheats until it is caught, and so on."""
+    """NAME after 10 windows of trust until it is caught, then honest again, and so on."""
 
     def cheats(self, node: Node, window: int) -> bool:
         return self.trusted >= self.number

@@ -61,6 +61,7 @@ class AgainstMean(Reader):
     """Poison made of what the others sent, as long as its own work, off the audit points."""
 
     effort = 1.0
+    earns = "work"
 
     def poison(self, others: Floats) -> Floats:
         """What to send, from the others' deltas `[miners, coordinates]`."""
