@@ -133,22 +133,23 @@ def test_of_several_hotkeys_on_one_machine_one_is_paid() -> None:
     assert second.pay == 0.0 < first.pay
 
 
-def test_patience_does_not_help_where_every_window_is_audited() -> None:
+def test_patience_does_not_help_where_nearly_every_window_is_audited() -> None:
     kinds = ("sleeper2-half", "sometimes50-random", "relapser2-half", "sleeper2-stale")
     result = simulate(
-        SimulationPlan(7, 3, 8, hostile=dict.fromkeys(kinds, 1), audit_rate=1.0, seed=3)
+        SimulationPlan(7, 3, 8, hostile=dict.fromkeys(kinds, 1), audit_rate=0.9, seed=3)
     )
     assert result.is_sound
     for kind in kinds:
         (peer,) = of_kind(result, kind)
         assert peer.first_cheat is not None and peer.first_cheat >= 2
-        assert peer.delay == 0
+        assert peer.delay is not None and peer.delay <= 1
         assert peer.accepted >= 1
         # Weights are those of the window before, so one window more is paid.
         assert peer.work is not None
         assert 0.0 < peer.pay / result.honest_pay < (peer.work + 1.0) / 8
     (again,) = of_kind(result, "relapser2-half")
-    assert again.rejected == {Reason.GATE.value: 2}  # it was honest, and trusted, in between
+    (never,) = of_kind(result, "sleeper2-half")
+    assert again.accepted > never.accepted  # it was honest, and trusted, in between
 
 
 def test_poison_off_the_audit_points_is_found_by_full_audits() -> None:

@@ -19,6 +19,8 @@ from boltzmann.simulate.adversaries.base import REGISTERED, Adversary, rogue_of
 from boltzmann.simulate.adversaries.patience import PATTERN, WAYS
 from boltzmann.simulate.rogue import Rogue
 
+__all__ = ["REGISTERED", "attack_named", "described", "rogue_named"]
+
 
 def described() -> dict[str, str]:
     """Name -> one line, of all attacks and of the ways to be patient."""
