@@ -45,8 +45,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--adversary",
         action="append",
         metavar="NAME[:COUNT]",
-        help="make some of the peers cheats: random, copy, half or idle; may be given again",
+        help="make some of the peers cheats, or add validators that are; may be given again",
     )
+    parser.add_argument("--list", action="store_true", help="name all adversaries and end")
     parser.add_argument(
         "--scenario",
         type=Path,
@@ -66,6 +67,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Simulate what these options describe. Raises: BoltzmannError."""
+    if options.list:
+        print(listing())
+        return 0
     chosen = _chosen(options)
     from boltzmann.simulate.plan import SimulationPlan
     from boltzmann.simulate.run import simulate
@@ -87,6 +91,15 @@ def run(options: argparse.Namespace) -> int:
     else:
         print(table(result))
     return 0 if result.is_sound else 1
+
+
+def listing() -> str:
+    """All adversaries, one a line."""
+    from boltzmann.simulate.adversaries import described
+
+    lines = described()
+    width = max(map(len, lines))
+    return "\n".join(f"{name.ljust(width)}  {line}" for name, line in lines.items())
 
 
 class Progress:

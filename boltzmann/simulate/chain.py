@@ -25,11 +25,15 @@ U16_MAX = 65535
 
 @dataclass(frozen=True)
 class Payment:
-    """Weights that a validator set in `block`: each hotkey's share, of those registered then."""
+    """Weights that a validator set in `block`: each hotkey's share, of those registered then.
+
+    `stake`: the validator's.
+    """
 
     block: int
     validator: str
     shares: Mapping[str, float]
+    stake: float
 
 
 class _History(Generic[T]):
@@ -174,7 +178,7 @@ class Ledger:
         total = sum(row.values()) or 1
         self._weights.write(self.height, {**self._weights[self.height], seat.uid: row})
         shares = {by_uid[uid]: value / total for uid, value in row.items() if value}
-        self.payments.append(Payment(self.height, hotkey, shares))
+        self.payments.append(Payment(self.height, hotkey, shares, seat.stake))
         updated = replace(seat, last_update=self.height)
         seats = (updated if n.uid == seat.uid else n for n in self._neurons[self.height])
         self._neurons.write(self.height, tuple(seats))

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from boltzmann.config import DataConfig, ExchangeConfig, Identity, ModelConfig, RunConfig
 from boltzmann.errors import ConfigError
-from boltzmann.node.conduct import Conduct, conduct_named
-from boltzmann.node.node import Node
-from boltzmann.ports import Keys, Store
 from boltzmann.protocol.clock import WindowClock
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.rewards import RewardConfig
 from boltzmann.protocol.scoring import AuditConfig, GateConfig
 from boltzmann.protocol.seeds import derive
-from boltzmann.simulate.store import Buckets, Serve
+from boltzmann.simulate.adversaries import rogue_named
+from boltzmann.simulate.rogue import Rogue as Rogue
 from boltzmann.simulate.text import PAGE_CHARACTERS
 
 if TYPE_CHECKING:
@@ -25,33 +23,6 @@ if TYPE_CHECKING:
 NETUID = 220
 HONEST, VALIDATOR = "honest", "validator"
 BLOCK_TIME_S = 1.0  # of virtual time
-
-
-def _same_store(store: Store, buckets: Buckets) -> Store:
-    return store
-
-
-def _same_keys(keys: Keys) -> Keys:
-    return keys
-
-
-@dataclass(frozen=True)
-class Rogue:
-    """A kind of hostile participant.
-
-    `conduct`: what each of them does with its pages, made from its name; a conduct that begins to
-    cheat later than it begins to send says so in an attribute `first_cheat`, a window or None.
-    `store` and `keys` wrap what the honest node would have; `serve` answers for its bucket, made
-    from its name; `stake` above 0 makes it a validator, beside the honest ones; `drive` runs its
-    node in the place of the miner's or validator's loop.
-    """
-
-    conduct: Callable[[str], Conduct]
-    store: Callable[[Store, Buckets], Store] = _same_store
-    keys: Callable[[Keys], Keys] = _same_keys
-    serve: Callable[[str], Serve] | None = None
-    stake: float = 0.0
-    drive: Callable[[Node, Conduct], Coroutine[Any, Any, None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -67,9 +38,10 @@ class Member:
 class SimulationPlan:
     """The options of `boltzmann simulate`.
 
-    `peers`: all miners; `hostile`: how many of them are of which kind, a name of `conduct_named` or
-    of `rogues`; `audit_rate` and `moving_alpha` as in the run's rewards; `pages_per_member` pages
-    of PAGE_CHARACTERS bytes; `happenings`: what is done to the network as a window opens.
+    `peers`: all miners; `hostile`: how many are of which kind, a name of
+    `boltzmann.simulate.adversaries` or of `rogues`; `audit_rate` and `moving_alpha` as in the run's
+    rewards; `pages_per_member` pages of PAGE_CHARACTERS bytes; `happenings`: what is done to the
+    network as a window opens.
     Raises: ConfigError.
     """
 
@@ -108,8 +80,7 @@ class SimulationPlan:
         """How a hostile kind behaves. Raises: ConfigError."""
         if kind in self.rogues:
             return self.rogues[kind]
-        conduct_named(kind)
-        return Rogue(lambda name: conduct_named(kind))
+        return rogue_named(kind)
 
     @property
     def hostile_peers(self) -> int:

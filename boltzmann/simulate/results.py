@@ -19,7 +19,9 @@ class PeerResult:
     `windows`: in which it sent a delta; `accepted`: in how many updates it is; `audits`: all
     validators' together; `rejected`: windows by reason; `pay`: its mean share of the weights over
     the run's windows; `first_cheat` and `caught`: the windows of its first cheat and of the first
-    failed audit from then on, None where there was none.
+    failed audit from then on, None where there was none; `bad_before` and `bad_after`: how many of
+    the deltas that it cheated with are in an update, up to that window and later; `work`: how many
+    honest windows' work it did, None where nobody counted.
     """
 
     name: str
@@ -32,6 +34,9 @@ class PeerResult:
     pay: float
     first_cheat: int | None
     caught: int | None
+    bad_before: int = 0
+    bad_after: int = 0
+    work: float | None = None
 
     @property
     def delay(self) -> int | None:
@@ -128,16 +133,37 @@ class SimulationResult:
 
 
 def shares_of_pay(payments: Sequence[Payment], blocks: Sequence[int]) -> dict[str, float]:
-    """hotkey -> its mean share, over these blocks, of the validators' mean weights in force then.
+    """hotkey -> its mean share, over these blocks, of what the chain paid then.
 
     Blocks before anybody had set weights do not count.
     """
     total: dict[str, float] = {}
     paid = 0
     for block in blocks:
-        newest = {p.validator: p.shares for p in payments if p.block <= block}
-        paid += bool(newest)
-        for shares in newest.values():
-            for hotkey, share in shares.items():
-                total[hotkey] = total.get(hotkey, 0.0) + share / len(newest)
+        shares = incentives([payment for payment in payments if payment.block <= block])
+        paid += bool(shares)
+        for hotkey, share in shares.items():
+            total[hotkey] = total.get(hotkey, 0.0) + share
     return {hotkey: share / paid for hotkey, share in total.items()}
+
+
+def incentives(payments: Sequence[Payment]) -> dict[str, float]:
+    """hotkey -> its share of the miners' pay, from each validator's newest weights.
+
+    As the chain's consensus has it: a weight counts up to what validators with half the stake give
+    at least, so that no minority pays its friends; the stake-weighted means, normalised.
+    """
+    newest = {payment.validator: payment for payment in payments}
+    half = sum(payment.stake for payment in newest.values()) / 2
+    ranks: dict[str, float] = {}
+    for hotkey in sorted({hotkey for payment in newest.values() for hotkey in payment.shares}):
+        rows = [(payment.shares.get(hotkey, 0.0), payment.stake) for payment in newest.values()]
+        reached, limit = 0.0, 0.0
+        for share, stake in sorted(rows, reverse=True):
+            reached += stake
+            if reached > half:
+                limit = share
+                break
+        ranks[hotkey] = sum(min(share, limit) * stake for share, stake in rows)
+    total = sum(ranks.values())
+    return {hotkey: rank / total for hotkey, rank in ranks.items() if rank > 0.0}

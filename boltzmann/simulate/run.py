@@ -74,7 +74,7 @@ async def _simulate(
                 await plan.happenings[window](network)
         # The last window's audits are done while the next one's miners train.
         await _until(network, clock.close(plan.windows + 1))
-        return _result(network, first, await _held_out_loss(network))
+        return result_of(network, plan.windows, first, await _held_out_loss(network))
 
 
 async def _until(network: Network, block: int) -> None:
@@ -121,9 +121,10 @@ async def _held_out_loss(network: Network) -> float:
     return await _honest(network, VALIDATOR)[0].node.worker.loss(network.held_out)
 
 
-def _result(network: Network, loss_first: float, loss_last: float) -> SimulationResult:
+def result_of(network: Network, last: int, loss_first: float, loss_last: float) -> SimulationResult:
+    """What the windows up to `last` have come to; the losses are the caller's."""
     plan, seen, clock = network.plan, network.seen, network.run.windows
-    windows = range(1, plan.windows + 1)
+    windows = range(1, last + 1)
     standing = {
         running.node.worker.state.position.root.hex()
         for kind in (VALIDATOR, HONEST)
@@ -133,12 +134,12 @@ def _result(network: Network, loss_first: float, loss_last: float) -> Simulation
     losses = (seen.losses.get(window) for window in windows)
     return SimulationResult(
         peers=tuple(
-            _peer(network, running, pay)
+            _peer(network, running, pay, last)
             for running in network.nodes.values()
             if not running.member.stake
         ),
         validators=plan.validators,
-        windows=plan.windows,
+        windows=last,
         seed=plan.seed,
         updates=sum(window in seen.accepted for window in windows),
         agreed=len(standing) == 1
@@ -151,12 +152,16 @@ def _result(network: Network, loss_first: float, loss_last: float) -> Simulation
     )
 
 
-def _peer(network: Network, running: Running, pay: dict[str, float]) -> PeerResult:
-    seen, hotkey, last = network.seen, running.node.hotkey, network.plan.windows
+def _peer(network: Network, running: Running, pay: dict[str, float], last: int) -> PeerResult:
+    seen, hotkey = network.seen, running.node.hotkey
     sent = sorted(w for w in seen.sent.get(hotkey, ()) if w <= last)
     begun: int | None = getattr(running.conduct, "first_cheat", min(sent, default=None))
     first_cheat = None if running.member.kind == HONEST else begun
     failed = [w for w in seen.failed(hotkey) if w >= (first_cheat or 0)]
+    caught = min(failed, default=None)
+    cheated = set() if running.member.kind == HONEST else getattr(running.conduct, "cheated", sent)
+    bad = [w for w in cheated if w <= last and hotkey in seen.accepted.get(w, ())]
+    bad_before = sum(caught is None or w <= caught for w in bad)
     return PeerResult(
         name=running.member.name,
         kind=running.member.kind,
@@ -167,5 +172,13 @@ def _peer(network: Network, running: Running, pay: dict[str, float]) -> PeerResu
         rejected=dict(sorted(Counter(reason for _, reason in seen.refused[hotkey]).items())),
         pay=pay.get(hotkey, 0.0),
         first_cheat=first_cheat,
-        caught=min(failed, default=None),
+        caught=caught,
+        bad_before=bad_before,
+        bad_after=len(bad) - bad_before,
+        work=float(len(sent)) if running.member.kind == HONEST else _work(running.conduct),
     )
+
+
+def _work(conduct: object) -> float | None:
+    work: float | None = getattr(conduct, "work", None)
+    return work

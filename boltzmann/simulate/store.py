@@ -67,10 +67,13 @@ class Buckets:
 
 
 class MemoryStore:
-    """Implements `boltzmann.ports.Store` for one hotkey, whose own bucket lies at `address`."""
+    """Implements `boltzmann.ports.Store` for one hotkey, whose own bucket lies at `address`.
+
+    `buckets`: all of them, for who does with its own what no port allows.
+    """
 
     def __init__(self, buckets: Buckets, hotkey: str, address: str) -> None:
-        self._buckets = buckets
+        self.buckets = buckets
         self._hotkey = hotkey
         self._address = address
 
@@ -98,7 +101,7 @@ class MemoryStore:
 
     def get(self, address: str, key: str, *, max_bytes: int, seconds: float) -> bytes | Rejection:
         """See `Reader.get`. Raises: ValueError for a malformed key."""
-        found = self._buckets.read(self._hotkey, address, key, seconds)
+        found = self.buckets.read(self._hotkey, address, key, seconds)
         if not isinstance(found, Rejection) and len(found) > max_bytes:
             return Rejection(
                 Reason.WRONG_SIZE, f"{len(found)} bytes, at most {max_bytes} are taken"
@@ -109,7 +112,7 @@ class MemoryStore:
         self, address: str, key: str, path: Path, *, exact_bytes: int, seconds: float
     ) -> Rejection | None:
         """See `Reader.download`. Raises: ValueError, and StoreError if `path` cannot be written."""
-        found = self._buckets.read(self._hotkey, address, key, seconds)
+        found = self.buckets.read(self._hotkey, address, key, seconds)
         if isinstance(found, Rejection):
             return found
         if len(found) != exact_bytes:
@@ -121,7 +124,7 @@ class MemoryStore:
         return None
 
     def _own(self, key: str) -> dict[str, bytes]:
-        objects = self._buckets.of(self._address)
+        objects = self.buckets.of(self._address)
         if objects is None:
             raise StoreError(f"there is no bucket {self._address} to keep {key} in: make it first")
         return objects

@@ -44,7 +44,7 @@ class Made(MemoryStore):
         self._make = name
 
     def ensure_bucket(self) -> None:
-        self._buckets.make(self._make)
+        self.buckets.make(self._make)
 
     def check(self) -> None:
         self.put("probe", b"")

@@ -1,0 +1,228 @@
+"""What every attack earns and spoils: the simulation's adversaries against honest miners.
+
+    python -m benchmarks.adversaries [--windows 500] [--parts mixed validators poison newcomer]
+                                     [--honest 12] [--seed 1] [--processes 2] [--quick]
+                                     [--out benchmarks/results/adversaries.json]
+
+mixed: one network of honest miners and one or two of each kind, some of them patient: pay against
+its bound, how long cheats went unnoticed, which bad deltas entered. validators: the same few miners
+beside no, or one, hostile validator. poison: 30% of 20 peers against as many that stay away, by the
+last loss. newcomer: windows until a miner who joins late has 90% of its fair weight. Every part is
+written down as soon as it is there, the mixed one every 25 windows. Virtual time, so deadlines are
+not tested; published write keys and the cost of a registration are not simulated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.adversary_tables import kind_rows, show_kinds, show_rows
+from benchmarks.machine import machine_facts
+from boltzmann.simulate.adversaries import REGISTERED
+from boltzmann.simulate.network import Network
+from boltzmann.simulate.plan import Member, SimulationPlan
+from boltzmann.simulate.results import SimulationResult, incentives
+from boltzmann.simulate.run import result_of, simulate
+
+ROOT = Path(__file__).resolve().parents[1]
+PARTS = ("mixed", "validators", "poison", "newcomer")
+EVERY = 25  # windows between two partial results
+SEVERAL = {"one-machine": 3, "sharing": 2}
+# Alarms make everybody audit everybody in full, which would flatter all the other figures.
+APART = ("false-alarms",)
+PATIENT = {
+    "sleeper10-half-pages": 2,
+    "sleeper10-faked-page": 2,
+    "sleeper10-tokens-94": 1,
+    "sleeper10-random": 2,
+    "sleeper10-stale": 1,
+    "sleeper10-mean-others": 1,
+    "sleeper10-off-points": 2,
+    "sleeper10-one-tensor": 1,
+    "sleeper10-one-machine": 3,
+    "sleeper10-sharing": 2,
+    "sleeper10-two-commits": 1,
+    "sometimes25-half-pages": 2,
+    "sometimes25-faked-page": 2,
+    "sometimes10-random": 2,
+    "sometimes25-off-points": 1,
+    "relapser10-half-pages": 2,
+    "relapser10-faked-page": 1,
+    "relapser10-random": 2,
+}
+POISON = (
+    *("idle", "ipm", "alie", "sleeper10-off-points", "sleeper10-negated", "sleeper10-one-tensor"),
+    *("sleeper10-random", "sometimes25-off-points", "relapser10-negated"),
+)
+PEERS, POISONED = 20, 6
+FAIR = 0.9
+
+
+def main() -> None:
+    options = _options()
+    found: dict[str, Any] = {
+        "machine": machine_facts(("numpy", "torch")),
+        "options": {k: v for k, v in vars(options).items() if k != "out"},
+    }
+    for part in options.parts:
+        begun = time.monotonic()
+        _PARTS[part](options, found)
+        found.setdefault("seconds", {})[part] = round(time.monotonic() - begun)
+        _write(options.out, found)
+
+
+def _plan(options: argparse.Namespace, **chosen: Any) -> SimulationPlan:
+    fixed = {"validators": 4, "audit_rate": 0.125, "pages_per_member": 8, "seed": options.seed}
+    return SimulationPlan(**{**fixed, **chosen})
+
+
+def _simulated(options: argparse.Namespace, name: str, plan: SimulationPlan) -> SimulationResult:
+    begun = time.monotonic()
+
+    def tell(window: int, loss: float | None, accepted: int) -> None:
+        if window % EVERY == 0 or window == plan.windows:
+            seconds = time.monotonic() - begun
+            print(f"  {name}: window {window}/{plan.windows}, {seconds:.0f} s", flush=True)
+
+    return simulate(plan, tell, processes=options.processes)
+
+
+def _mixed(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    hostile = {name: SEVERAL.get(name, 1) for name in REGISTERED if name not in APART} | PATIENT
+    miners = sum(n for kind, n in hostile.items() if kind not in _VALIDATORS)
+
+    def partial(window: int) -> Callable[[Network], Awaitable[None]]:
+        async def write(network: Network) -> None:
+            so_far = result_of(network, window - 1, 0.0, 0.0)
+            found["mixed"] = {"windows": window - 1, "kinds": kind_rows(so_far)}
+            _write(options.out, found)
+
+        return write
+
+    happenings = {w: partial(w) for w in range(EVERY + 1, options.windows + 1, EVERY)}
+    plan = _plan(
+        options,
+        peers=options.honest + miners,
+        windows=options.windows,
+        hostile=hostile,
+        happenings=happenings,
+    )
+    result = _simulated(options, "mixed", plan)
+    rows = kind_rows(result)
+    found["mixed"] = {"kinds": rows, **result.document()}
+    print(show_kinds(rows, result))
+
+
+def _validators(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    """Audits are all honest validators' together, of one honest miner in one window."""
+    rows: list[dict[str, Any]] = []
+    for kind in ("none", *sorted(_VALIDATORS)):
+        hostile = {"half-pages": 1, "protege": 2} | ({} if kind == "none" else {kind: 1})
+        plan = _plan(options, peers=15, windows=max(20, options.windows // 5), hostile=hostile)
+        result = _simulated(options, kind, plan)
+        kinds = {k.kind: k for k in result.kinds}
+        rows.append(
+            {
+                "validator": kind,
+                "updates": result.updates / result.windows,
+                "audits": kinds["honest"].audits / result.windows,
+                "honest_accepted": kinds["honest"].accepted / result.windows,
+                "honest_refused": len(result.honest_refused),
+                "protege_pay": kinds["protege"].pay,
+                "protege_accepted": kinds["protege"].accepted / result.windows,
+                "loss": result.loss_last,
+                "agreed": result.agreed,
+            }
+        )
+        found["validators"] = rows
+        _write(options.out, found)
+    print(show_rows(rows))
+
+
+def _poison(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    rows: list[dict[str, Any]] = []
+    for kind in POISON:
+        windows = max(30, options.windows // 5)
+        plan = _plan(options, peers=PEERS, windows=windows, hostile={kind: POISONED})
+        result = _simulated(options, kind, plan)
+        bad = [p for p in result.peers if p.kind == kind]
+        rows.append(
+            {
+                "attack": kind,
+                "loss": result.loss_last,
+                "above_honest": result.loss_last - (rows[0]["loss"] if rows else result.loss_last),
+                "updates": result.updates / result.windows,
+                "bad_before": fmean(p.bad_before for p in bad),
+                "bad_after": fmean(p.bad_after for p in bad),
+                "uncaught": sum(p.caught is None for p in bad),
+                "honest_refused": len(result.honest_refused),
+            }
+        )
+        found["poison"] = rows
+        _write(options.out, found)
+    print(show_rows(rows))
+
+
+def _newcomer(options: argparse.Namespace, found: dict[str, Any]) -> None:
+    joins = min(50, max(10, options.windows // 3))
+    shares: dict[int, float] = {}
+    late = Member("late", "honest")
+
+    async def come(network: Network) -> None:
+        network.seat(late)
+        await network.start(late)
+
+    async def look(network: Network) -> None:
+        window = network.run.windows.window(network.ledger.height)
+        now, hotkey = incentives(network.ledger.payments), network.nodes["late"].node.hotkey
+        fair = fmean(
+            now.get(running.node.hotkey, 0.0)
+            for name, running in network.nodes.items()
+            if name.startswith("honest")
+        )
+        shares[window] = now.get(hotkey, 0.0) / fair
+
+    last = joins + 40
+    happenings = {joins: come, **dict.fromkeys(range(joins + 1, last + 1), look)}
+    plan = _plan(options, peers=12, windows=last, hostile={"idle": 1}, happenings=happenings)
+    _simulated(options, "newcomer", plan)
+    first = next((w - joins for w, share in shares.items() if share > 0.0), None)
+    fair = next((w - joins for w, share in shares.items() if share >= FAIR), None)
+    found["newcomer"] = {"joins": joins, "first_pay": first, "fair": fair, "shares": shares}
+    print(f"a newcomer is paid after {first} windows and has {FAIR:.0%} of its share after {fair}")
+
+
+_VALIDATORS = tuple(name for name, attack in REGISTERED.items() if attack.stake)
+_PARTS: Mapping[str, Callable[[argparse.Namespace, dict[str, Any]], None]] = dict(
+    zip(PARTS, (_mixed, _validators, _poison, _newcomer), strict=True)
+)
+
+
+def _write(path: Path, found: Mapping[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(found, indent=1, sort_keys=True, default=str) + "\n")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--windows", type=int, default=500)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--honest", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--quick", action="store_true", help="30 windows")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/adversaries.json")
+    options = parser.parse_args()
+    if options.quick:
+        options.windows = 30
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Attacks of validators, each with a minority of the stake. As miners they take no part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from statistics import fmean, median
+
+from boltzmann.errors import ChainRefused
+from boltzmann.node.node import Node
+from boltzmann.node.objects import receipt_key
+from boltzmann.node.validator import validate
+from boltzmann.protocol.receipts import Receipt, Verdict, open_receipt
+from boltzmann.protocol.rejection import Reason
+from boltzmann.simulate.adversaries.base import Adversary, adversary, bucket, ledger
+from boltzmann.simulate.adversaries.faking import HalfPages
+from boltzmann.simulate.chain import LedgerChain
+from boltzmann.simulate.store import MemoryStore
+
+STAKE = 500.0  # half an honest validator's
+PROTEGE = "protege"
+
+
+@adversary("weight-copier")
+class WeightCopier(Adversary):
+    """A validator that audits nothing and sets the mean of the others' last weights."""
+
+    stake = STAKE
+
+    async def drive(self, node: Node) -> None:
+        clock = node.clock
+        while True:
+            window = clock.window(node.blocks.latest) + 1
+            await node.blocks.until(clock.open(window) + 1)
+            rows = await node.chain.weights(node.blocks.latest)
+            own = {n.uid for n in await node.chain.neurons(node.blocks.latest)}
+            seen = [row for uid, row in rows.items() if uid in own]
+            uids = sorted({uid for row in seen for uid in row} & own)
+            mean = {uid: fmean(row.get(uid, 0) for row in seen) for uid in uids}
+            if any(mean.values()):
+                try:
+                    await node.chain.set_weights(mean, 0)
+                except ChainRefused:  # too soon after the last ones
+                    continue
+
+
+class Liar(Adversary):
+    """The honest validator, but for the verdicts that its receipts tell of."""
+
+    stake = STAKE
+
+    async def drive(self, node: Node) -> None:
+        await validate(replace(node, store=_Lying(node, self)))
+
+    def verdicts(self, node: Node, receipt: Receipt) -> tuple[Verdict, ...]:
+        """What it says, in hotkey order."""
+        raise NotImplementedError
+
+
+class _Lying(MemoryStore):
+    """A bucket into which other receipts go than the node has written."""
+
+    def __init__(self, node: Node, liar: Liar) -> None:
+        super().__init__(bucket(node).buckets, node.hotkey, node.store.address)
+        self._node, self._liar = node, liar
+
+    def put(self, key: str, body: bytes) -> None:
+        """See `Store.put`."""
+        node, parts = self._node, key.split("/")
+        if key == receipt_key(parts[0], int(parts[1]) if parts[1].isdecimal() else 0):
+            window = int(parts[1])
+            receipt = open_receipt(body, node.run.run.id, window, node.hotkey, node.verify)
+            if isinstance(receipt, Receipt):
+                told = replace(receipt, verdicts=self._liar.verdicts(node, receipt))
+                body = told.seal(node.hotkey, node.keys.sign)
+        super().put(key, body)
+
+
+@adversary("false-alarms")
+class FalseAlarms(Liar):
+    """A validator that says of every delta that it failed its audit."""
+
+    def verdicts(self, node: Node, receipt: Receipt) -> tuple[Verdict, ...]:
+        return tuple(
+            Verdict(entry.hotkey, receipt.window, Reason.GATE.value, 0.0, 0.0, 0.0)
+            for entry in receipt.entries
+        )
+
+
+@adversary("patron")
+class Patron(Liar):
+    """A validator that passes every `protege`, whatever it sends, and pays nobody else."""
+
+    async def drive(self, node: Node) -> None:
+        chain = _Paying(ledger(node), node.hotkey)
+        await validate(replace(node, store=_Lying(node, self), chain=chain))
+
+    def verdicts(self, node: Node, receipt: Receipt) -> tuple[Verdict, ...]:
+        chain = ledger(node)
+        friends = set(proteges(chain.records(chain.height)))
+        norm = median([v.norm for v in receipt.verdicts if v.passed] or [1.0])
+        known = {verdict.hotkey: verdict for verdict in receipt.verdicts}
+        for entry in receipt.entries:
+            if entry.hotkey in friends and not entry.refusal:
+                known[entry.hotkey] = Verdict(entry.hotkey, receipt.window, "", 1.0, 1.0, norm)
+        return tuple(verdict for _, verdict in sorted(known.items()))
+
+
+def proteges(records: Mapping[str, tuple[bytes, ...]]) -> list[str]:
+    """Who has a bucket of such a name."""
+    return [hotkey for hotkey, fields in records.items() if f"/{PROTEGE}".encode() in fields[0]]
+
+
+class _Paying(LedgerChain):
+    """The chain of a validator that sets weights for its friends alone."""
+
+    async def set_weights(self, weights: Mapping[int, float], version_key: int) -> int:
+        """Set this hotkey's weights. Raises: ChainRefused."""
+        height = self.ledger.height
+        friends = set(proteges(self.ledger.records(height)))
+        paid = {n.uid: 1.0 for n in self.ledger.neurons(height) if n.hotkey in friends}
+        return await super().set_weights(paid or weights, version_key)
+
+
+@adversary(PROTEGE)
+class Protege(HalfPages):
+    """Trains half its pages, and counts on a `patron` among the validators."""

@@ -1,0 +1,207 @@
+"""Every registered adversary in small networks: refused for what it does, and honest work is not.
+
+Who adds an attack adds a line to WHY, or to one of the sets of those that nothing can be held
+against.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from boltzmann.cli.main import main
+from boltzmann.errors import ConfigError
+from boltzmann.protocol.rejection import Reason
+from boltzmann.simulate.adversaries import REGISTERED, described, rogue_named
+from boltzmann.simulate.adversaries.base import Adversary, adversary
+from boltzmann.simulate.plan import SimulationPlan
+from boltzmann.simulate.results import PeerResult, SimulationResult
+from boltzmann.simulate.run import simulate
+from boltzmann.store.address import parse_address
+
+WINDOWS = 6
+WHY: dict[str, Reason] = {
+    "byte-copy": Reason.WRONG_HOTKEY,
+    "copy": Reason.UNCOMMITTED,
+    "copy-last": Reason.GATE,
+    "copy-noise": Reason.GATE,
+    "copy-rescaled": Reason.GATE,
+    "copy-signs": Reason.GATE,
+    "denormal": Reason.GATE,
+    "faked-page": Reason.GATE,
+    "foreign-signature": Reason.BAD_SIGNATURE,
+    "half": Reason.GATE,
+    "half-pages": Reason.GATE,
+    "header-bomb": Reason.BAD_HEADER,
+    "idle": Reason.ABSENT,
+    "impersonator": Reason.WRONG_HOTKEY,
+    "inf": Reason.NOT_FINITE,
+    "junk": Reason.BAD_MAGIC,
+    "key-traversal": Reason.UNREACHABLE,
+    "late": Reason.ABSENT,
+    "late-commit": Reason.UNCOMMITTED,
+    "long": Reason.WRONG_SIZE,
+    "mean-others": Reason.GATE,
+    "nan": Reason.NOT_FINITE,
+    "negated": Reason.GATE,
+    "off-points": Reason.GATE,
+    "one-machine": Reason.GATE,
+    "one-tensor": Reason.GATE,
+    "other-object": Reason.BAD_KIND,
+    "other-pages": Reason.GATE,
+    "protege": Reason.GATE,
+    "random": Reason.GATE,
+    "replay": Reason.GATE,
+    "scale-down": Reason.NORM,
+    "scale-up": Reason.TOO_LARGE,
+    "sharing": Reason.GATE,
+    "short": Reason.WRONG_SIZE,
+    "signs": Reason.GATE,
+    "slow": Reason.SLOW,
+    "squatter": Reason.WRONG_HOTKEY,
+    "stale": Reason.GATE,
+    "tokens-94": Reason.GATE,
+    "two-commits": Reason.EQUIVOCATED,
+    "two-faced": Reason.BAD_COMMIT,
+    "wrong-codec": Reason.BAD_HEADER,
+    "wrong-shares": Reason.SHARES,
+    "zero": Reason.GATE,
+}
+HARMLESS = {"bucket-change", "overwrite"}  # what they do comes when nobody looks any more
+PATIENT = {"alie", "ipm", "recycled"}  # they are honest first
+VALIDATORS = {"false-alarms", "patron", "weight-copier"}
+EARNING = {"one-machine", *HARMLESS}  # they work
+SOME_READERS = {"two-commits", "two-faced"}  # who was honest to most is paid by those for a while
+TOGETHER = ("one-machine", "sharing")
+
+
+@cache
+def everybody() -> SimulationResult:
+    """All hostile miners at once, with as few honest ones as that takes."""
+    hostile = {name: 1 + (name in TOGETHER) for name in {*WHY, *HARMLESS}}
+    peers = sum(hostile.values()) + 3
+    return simulate(SimulationPlan(peers, 3, WINDOWS, hostile=hostile, audit_rate=0.5))
+
+
+def of_kind(result: SimulationResult, kind: str) -> list[PeerResult]:
+    return [peer for peer in result.peers if peer.kind == kind]
+
+
+def test_each_adversary_is_tried_here() -> None:
+    assert set(WHY) | HARMLESS | PATIENT | VALIDATORS == set(REGISTERED)
+    assert {name for name, attack in REGISTERED.items() if attack.stake} == VALIDATORS
+
+
+def test_honest_work_is_not_refused_among_all_of_them() -> None:
+    result = everybody()
+    assert result.is_sound
+    for peer in of_kind(result, "honest"):
+        assert (peer.windows, peer.rejected, peer.work) == (WINDOWS, {}, WINDOWS)
+        assert peer.accepted == result.updates
+
+
+@pytest.mark.parametrize("kind", sorted(WHY))
+def test_what_it_does_is_refused(kind: str) -> None:
+    assert WHY[kind].value in of_kind(everybody(), kind)[-1].rejected
+
+
+@pytest.mark.parametrize("kind", sorted({*WHY, *HARMLESS} - EARNING - SOME_READERS))
+def test_it_earns_nothing(kind: str) -> None:
+    for peer in of_kind(everybody(), kind):
+        assert peer.pay <= 0.01 * everybody().honest_pay
+        assert peer.bad_after <= (3 if kind == "tokens-94" else 0)
+
+
+@pytest.mark.parametrize("kind", sorted(SOME_READERS))
+def test_who_shows_readers_different_bytes_earns_less_than_its_work(kind: str) -> None:
+    (peer,) = of_kind(everybody(), kind)
+    assert peer.work == WINDOWS + 1  # the one that has begun when the simulation ends as well
+    assert peer.pay < 0.7 * everybody().honest_pay
+
+
+@pytest.mark.parametrize("kind", sorted(HARMLESS))
+def test_what_nobody_looks_at_any_more_harms_nobody(kind: str) -> None:
+    (peer,) = of_kind(everybody(), kind)
+    assert peer.rejected == {}
+    assert peer.accepted == everybody().updates
+
+
+def test_of_several_hotkeys_on_one_machine_one_is_paid() -> None:
+    first, second = of_kind(everybody(), "one-machine")
+    assert (first.rejected, first.first_cheat, second.accepted) == ({}, None, 0)
+    assert second.pay == 0.0 < first.pay
+
+
+def test_patience_does_not_help_where_nearly_every_window_is_audited() -> None:
+    kinds = ("sleeper2-half", "sometimes50-random", "relapser2-half", "sleeper2-stale")
+    result = simulate(
+        SimulationPlan(7, 3, 8, hostile=dict.fromkeys(kinds, 1), audit_rate=0.9, seed=3)
+    )
+    assert result.is_sound
+    for kind in kinds:
+        (peer,) = of_kind(result, kind)
+        assert peer.first_cheat is not None and peer.first_cheat >= 2
+        assert peer.delay is not None and peer.delay <= 1
+        assert peer.accepted >= 1
+        # Weights are those of the window before, so one window more is paid.
+        assert peer.work is not None
+        assert 0.0 < peer.pay / result.honest_pay < (peer.work + 1.0) / 8
+    (again,) = of_kind(result, "relapser2-half")
+    (never,) = of_kind(result, "sleeper2-half")
+    assert again.accepted > never.accepted  # it was honest, and trusted, in between
+
+
+def test_poison_off_the_audit_points_is_found_by_full_audits() -> None:
+    kinds = ("alie", "ipm", "sleeper1-off-points", "recycled")
+    result = simulate(
+        SimulationPlan(7, 3, 10, hostile=dict.fromkeys(kinds, 1), audit_rate=1.0, seed=3)
+    )
+    assert result.is_sound
+    for kind in kinds:
+        (peer,) = of_kind(result, kind)
+        assert peer.rejected.keys() == {Reason.GATE.value}
+        assert peer.accepted >= 1
+        assert peer.pay < result.honest_pay
+    # Without its debt, a recycled hotkey enters again as soon as it has passed again.
+    (recycled,) = of_kind(result, "recycled")
+    assert recycled.rejected[Reason.GATE.value] >= 2
+
+
+@pytest.mark.parametrize("kind", sorted(VALIDATORS))
+def test_a_hostile_validator_neither_stops_the_run_nor_moves_the_pay(kind: str) -> None:
+    hostile = {kind: 1, "protege": 1}
+    result = simulate(SimulationPlan(4, 3, WINDOWS, hostile=hostile))
+    assert result.agreed
+    assert result.updates == WINDOWS
+    assert result.honest_refused == ()
+    assert of_kind(result, "protege")[0].pay == 0.0
+    pays = [peer.pay for peer in of_kind(result, "honest")]
+    assert min(pays) > 0.9 * max(pays)
+
+
+def test_names_make_buckets_and_have_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["simulate", "--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(described()) == len(REGISTERED) + 3
+    for name in REGISTERED:
+        parse_address(f"http://buckets.sim/{name}0")
+        assert any(line.split()[0] == name for line in lines)
+    assert max(map(len, lines)) <= 140
+
+
+@pytest.mark.parametrize("kind", ["nobody", "sleeper-nobody", "sleeper-patron", "often-half"])
+def test_unknown_adversaries(kind: str) -> None:
+    with pytest.raises(ConfigError, match=f"{kind} is unknown"):
+        rogue_named(kind)
+
+
+def test_a_name_is_registered_once_and_with_a_description() -> None:
+    class Nameless(Adversary):
+        pass
+
+    Nameless.__doc__ = None
+    for name, attack in (("half", Adversary), ("new", Nameless)):
+        with pytest.raises(ValueError, match="needs a name and a docstring"):
+            adversary(name)(attack)
+    assert "new" not in REGISTERED
