@@ -88,6 +88,7 @@ async def _running(
     telemetry: Telemetry,
 ) -> AsyncIterator[Node]:
     from boltzmann.node.councils import Councils
+    from boltzmann.node.ingest import fetch_seconds
     from boltzmann.node.manifests import Manifests
 
     folder = settings.folder / run.run.id
@@ -95,7 +96,7 @@ async def _running(
     chain = Patient(chain, telemetry)
     blocks = Blocks(chain, telemetry)
     await blocks.start()
-    fetch_seconds = await _fetch_seconds(chain, run)
+    read_seconds = fetch_seconds(run.windows, await chain.block_time())
     node = Node(
         run=run,
         keys=keys,
@@ -108,10 +109,10 @@ async def _running(
         outbox=Outbox(folder / "outbox"),
         telemetry=telemetry,
         folder=folder,
-        fetch_seconds=fetch_seconds,
+        fetch_seconds=read_seconds,
         poll_seconds=await _poll_seconds(chain),
         councils=Councils(chain, run),
-        manifests=Manifests(store, verify, run.run.id, fetch_seconds),
+        manifests=Manifests(store, verify, run.run.id, read_seconds),
         trip=Crash.parse(settings.crash_at),
     )
     try:
@@ -162,13 +163,6 @@ def _require_permit(role: Role, neuron: Neuron, netuid: int) -> None:
             f"hotkey {neuron.hotkey} (uid {neuron.uid}) has no validator permit on netuid "
             f"{netuid}: stake more to it and wait for the subnet's next epoch, or mine with it"
         )
-
-
-async def _fetch_seconds(chain: Chain, run: RunConfig) -> float:
-    """Half the time there is to read a window's deltas, and never under two seconds."""
-    clock = run.windows
-    blocks = clock.upload_blocks + clock.receipt_blocks
-    return max(2.0, blocks * await chain.block_time() / 2)
 
 
 async def _poll_seconds(chain: Chain) -> float:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
 from boltzmann.node.book import Book
 from boltzmann.node.node import Node
-from boltzmann.node.round import Received, Round, Task, on_page, reopen
+from boltzmann.node.round import Alarm, Received, Round, Task, on_page, reopen
 from boltzmann.protocol import aggregate
 from boltzmann.protocol.auditing import chance, responsible
-from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
+from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Receipt, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
 from boltzmann.protocol.rewards import absent, audited, earned, failed, weights
 from boltzmann.protocol.scoring import compare, compare_page, judge
@@ -66,16 +66,41 @@ def _shuffled(node: Node, tasks: list[Task]) -> list[Task]:
     return node.private.sample(tasks, len(tasks))
 
 
-def look_again(node: Node, rounds: Sequence[Round]) -> None:
+def hear(node: Node, book: Book, this: Round, receipts: Mapping[str, Receipt]) -> None:
+    """Take in what other validators' audits say: whom they have audited, and whom they failed.
+
+    A few failures at most, and none of a validator that has raised a false alarm lately: alarms
+    must not keep a validator from its own audits, nor honest members out.
+    """
+    told = [
+        Alarm(witness, verdict)
+        for witness, receipt in receipts.items()
+        for verdict in receipt.verdicts
+        if witness != node.hotkey
+    ]
+    for alarm in told:
+        book.cover(alarm.verdict)
+    alarms = [
+        alarm
+        for alarm in told
+        if not alarm.verdict.passed
+        and alarm.verdict.window >= this.window - 1  # what is older was heard, or is out of reach
+        and not book.is_muted(alarm.witness, this.window)
+    ]
+    this.alarms = node.private.sample(alarms, min(len(alarms), MOST_ALARMS))
+    for alarm in this.alarms:
+        book.doubt(alarm.verdict)
+
+
+def look_again(rounds: Sequence[Round]) -> None:
     """Queue what other validators' audits have failed in these rounds, before anything else.
 
     Who is found out by one validator so owes the same to all: each goes by its own recomputation.
-    A few at most, so that false alarms do not keep a validator from its own audits.
     """
-    alarms = [verdict for this in rounds for verdict in this.alarms]
-    some = node.private.sample(alarms, min(len(alarms), MOST_ALARMS))
+    alarms = [alarm for this in rounds for alarm in this.alarms]
     for this in rounds:
-        for verdict in some:
+        for alarm in alarms:
+            verdict = alarm.verdict
             pages = this.pages.get(verdict.hotkey, ())
             if (
                 verdict.window == this.window
@@ -84,7 +109,7 @@ def look_again(node: Node, rounds: Sequence[Round]) -> None:
                 and verdict.page in (-1, *pages)
             ):
                 place = None if verdict.page < 0 else pages.index(verdict.page)
-                this.queue.insert(0, Task(verdict.hotkey, place, again=True))
+                this.queue.insert(0, Task(verdict.hotkey, place, alarm.witness))
 
 
 async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcomers: bool) -> None:
@@ -174,13 +199,14 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
         return
     this.losses.append(finding.loss)
     refusal = finding.refusal
-    if task.again and refusal is None:
-        return  # a false alarm
+    if task.accuser and refusal is None:
+        book.mute(task.accuser, this.window + node.run.rewards.trust_windows)
+        return
     if not SMALLEST_NORM <= finding.norm <= LARGEST_NORM:  # nothing that could be aggregated
         refusal = refusal or Rejection(Reason.NORM, f"recomputed {finding.norm:g}")
     if refusal is None:
         this.passed.add(hotkey)
-    if not book.counts(hotkey, this.window, "again" if task.again else "audited"):
+    if not book.counts(hotkey, this.window, "again" if task.accuser else "audited"):
         return
     book[hotkey] = audited(book[hotkey], finding.score, finding.gate)
     reason = "" if refusal is None else refusal.reason.value

@@ -26,6 +26,7 @@ class Book:
         self._verdicts: dict[str, Verdict] = {}
         self._counted: dict[str, dict[str, int]] = {}  # hotkey -> outcome -> newest window
         self._doubts: dict[str, int] = {}  # hotkey -> window of another validator's failed audit
+        self._muted: dict[str, int] = {}  # validator -> window until which its alarms are ignored
         self._covered: dict[str, int] = {}  # hotkey -> newest window that anybody has audited
         if path.exists():
             try:
@@ -35,6 +36,7 @@ class Book:
                 self._counted = {h: dict(row) for h, row in stored["counted"].items()}
                 self._doubts = dict(stored["doubts"])
                 self._covered = dict(stored["covered"])
+                self._muted = dict(stored["muted"])
             except (ValueError, TypeError, AttributeError, KeyError) as error:
                 raise CorruptState(
                     f"the standings in {path} cannot be read ({error}): restore the file, or "
@@ -75,6 +77,13 @@ class Book:
         if not verdict.passed and own is not None and own.passed and own.window < verdict.window:
             since = self._doubts.get(verdict.hotkey, verdict.window)
             self._doubts[verdict.hotkey] = max(since, verdict.window)
+
+    def mute(self, validator: str, until: int) -> None:
+        """Ignore a validator's alarms up to a window: it has raised a false one."""
+        self._muted[validator] = max(until, self._muted.get(validator, until))
+
+    def is_muted(self, validator: str, window: int) -> bool:
+        return window <= self._muted.get(validator, -1)
 
     def cover(self, verdict: Verdict) -> None:
         """Some validator, this one or another, has audited a hotkey's window."""
@@ -138,5 +147,6 @@ class Book:
             "counted": self._counted,
             "doubts": self._doubts,
             "covered": self._covered,
+            "muted": self._muted,
         }
         write_whole(self._path, json.dumps(rows, indent=1, sort_keys=True).encode())

@@ -19,6 +19,7 @@ from boltzmann.node.outbox import write_whole
 from boltzmann.node.round import Duty, Received, Round, chosen_in
 from boltzmann.node.stages import Stage
 from boltzmann.protocol.aggregate import BLOCK, norm_of_blocks
+from boltzmann.protocol.clock import WindowClock
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.reveal import MAX_COMMIT_BYTES, Pledge, open_commit
 from boltzmann.protocol.scoring import add_up
@@ -37,6 +38,15 @@ class Collected:
     pledges: Mapping[str, Pledge | Rejection]
     missing: Mapping[str, Rejection]
     in_time: bool
+
+
+def fetch_seconds(clock: WindowClock, block_time: float) -> float:
+    """Half the time there is to read and audit a window's deltas, and never under two seconds.
+
+    It bounds the read of one object: a bucket that answers at a trickle must not keep the
+    newcomers' audits waiting. `block_time` in seconds.
+    """
+    return max(2.0, max(1, clock.receipt_blocks) * block_time / 2)
 
 
 async def collect(node: Node, duty: Duty) -> Collected:

@@ -59,11 +59,19 @@ class Duty:
 @dataclass(frozen=True)
 class Task:
     """One audit to do. `page`: the place of the one page to recompute, None for all of them;
-    `again`: another validator's failed audit is looked at again."""
+    `accuser`: the validator whose failed audit is looked at again, if it is one."""
 
     hotkey: str
     page: int | None = None
-    again: bool = False
+    accuser: str = ""
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A failed audit that another validator tells of."""
+
+    witness: str
+    verdict: Verdict
 
 
 @dataclass
@@ -93,7 +101,7 @@ class Round:
     losses: list[float] = field(default_factory=list)
     passed: set[str] = field(default_factory=set)
     unpaid: set[str] = field(default_factory=set)
-    alarms: list[Verdict] = field(default_factory=list)
+    alarms: list[Alarm] = field(default_factory=list)
 
     @property
     def window(self) -> int:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from boltzmann.node.agree import agree
-from boltzmann.node.audit import audit_until, look_again, plan, refuse, report, settle
+from boltzmann.node.audit import audit_until, hear, look_again, plan, refuse, report, settle
 from boltzmann.node.book import Book
 from boltzmann.node.budget import tell_budget
 from boltzmann.node.checkpoints import Checkpoints
@@ -60,7 +60,7 @@ async def validate(node: Node) -> None:
 
 async def conclude(node: Node, book: Book, rounds: list[Round], block: int) -> None:
     """While the miners train: audits of the last window, and what others found wrong before."""
-    look_again(node, rounds)
+    look_again(rounds)
     for this in rounds:
         await audit_until(node, book, this, block, newcomers=False)
         this.control = bytearray()  # half a slice's memory
@@ -94,12 +94,7 @@ async def validate_window(
         await publish_receipt(node, book, this)
     desk = await agree(node, this)
     receipts = {witness: receipt for witness, (receipt, _) in desk.receipts.items()}
-    for witness, receipt in receipts.items():
-        for verdict in receipt.verdicts:
-            book.cover(verdict)
-            book.doubt(verdict)
-            if witness != node.hotkey and not verdict.passed:
-                this.alarms.append(verdict)
+    hear(node, book, this, receipts)
     two_faced = equivocators(receipts, node.verify)
     for hotkey in sorted(two_faced & set(this.members)):
         refuse(node, book, this, hotkey, Rejection(Reason.EQUIVOCATED))

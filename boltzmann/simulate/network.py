@@ -17,6 +17,7 @@ from boltzmann.data.tokenizer import ByteTokenizer
 from boltzmann.node.blocks import Blocks
 from boltzmann.node.conduct import Conduct, Honest
 from boltzmann.node.councils import Councils
+from boltzmann.node.ingest import fetch_seconds
 from boltzmann.node.miner import mine
 from boltzmann.node.node import Node
 from boltzmann.node.outbox import Outbox
@@ -141,8 +142,7 @@ class Network:
         state = ModelState(
             run.layout(self.shapes), self.shapes, run.outer, folder / "undo", run.exchange.history
         )
-        reading = run.windows.upload_blocks + run.windows.receipt_blocks
-        fetch_seconds = max(2.0, reading * BLOCK_TIME_S / 2)
+        read_seconds = fetch_seconds(run.windows, BLOCK_TIME_S)
         return Node(
             run=run,
             keys=keys,
@@ -155,11 +155,11 @@ class Network:
             outbox=Outbox(folder / "outbox"),
             telemetry=told,
             folder=folder,
-            fetch_seconds=fetch_seconds,
+            fetch_seconds=read_seconds,
             poll_seconds=BLOCK_TIME_S / 8,
             councils=self.councils,
             manifests=SharedManifests(
-                store, self.ring.verify, run.run.id, fetch_seconds, self.opened
+                store, self.ring.verify, run.run.id, read_seconds, self.opened
             ),
             private=random.Random(self.plan.secret("private", member.name)),
         )

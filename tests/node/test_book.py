@@ -130,7 +130,9 @@ def test_a_damaged_file_is_an_error_that_names_it_and_the_mend(tmp_path: Path, t
 def test_a_file_without_anybody_is_no_damage(tmp_path: Path) -> None:
     """What the damaged ones are measured against."""
     path = tmp_path / "standings.json"
-    path.write_text('{"standings": {}, "verdicts": {}, "counted": {}, "doubts": {}, "covered": {}}')
+    path.write_text(
+        '{"standings": {}, "verdicts": {}, "counted": {}, "doubts": {}, "covered": {}, "muted": {}}'
+    )
     assert (Book(path).standings, Book(path).verdicts(0)) == ({}, ())
 
 

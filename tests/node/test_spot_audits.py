@@ -11,11 +11,11 @@ from audit_scene import Scene, scene
 from node_kit import CLOCK, CONFIG, Made, made
 from scripted_chain import Keys
 
-from boltzmann.node.audit import audit_until, look_again, plan, refuse, settle
+from boltzmann.node.audit import MOST_ALARMS, audit_until, hear, look_again, plan, refuse, settle
 from boltzmann.node.conduct import spread
 from boltzmann.node.node import Node
-from boltzmann.node.round import Task
-from boltzmann.protocol.receipts import Verdict
+from boltzmann.node.round import Alarm, Task
+from boltzmann.protocol.receipts import Receipt, Verdict
 
 SPOTS = replace(CONFIG.audit, full_rate=1e-12)
 
@@ -62,7 +62,7 @@ async def test_a_spot_audit_recomputes_one_page_and_finds_who_made_its_share_up(
         assert [found.get(Keys(name).hotkey) for name in names] == [None, "gate", None, "norm"]
         # What carl sent off the points shows in a full audit only.
         carl = Keys("carl").hotkey
-        at.this.queue = [Task(carl, again=True)]
+        at.this.queue = [Task(carl, accuser="5Val")]
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
         assert at.refusal("carl") == "gate"
         (place,) = [task.page for task in tasks if task.hotkey == Keys("anna").hotkey]
@@ -114,15 +114,19 @@ async def test_who_is_found_out_by_another_validator_owes_the_same_to_this_one(
         at.this.control = bytearray()  # let go after the window's own audits
         for hotkey in (anna, bert):  # one of the alarms is a false one
             page = at.this.pages[hotkey][1]
-            at.this.alarms.append(Verdict(hotkey, 1, "gate", 0.0, 0.0, 1.0, page))
-        at.this.alarms.append(Verdict("5Nobody", 1, "gate", 0.0, 0.0, 1.0, 3))
-        at.this.alarms.append(Verdict(anna, 1, "gate", 0.0, 0.0, 1.0, 10**6))  # not its page
-        look_again(node, [at.this])
+            at.this.alarms.append(Alarm("5Val", Verdict(hotkey, 1, "gate", 0.0, 0.0, 1.0, page)))
+        for odd in (
+            Verdict("5Nobody", 1, "gate", 0.0, 0.0, 1.0, 3),
+            Verdict(anna, 1, "gate", 0.0, 0.0, 1.0, 10**6),  # not its page
+        ):
+            at.this.alarms.append(Alarm("5Val", odd))
+        look_again([at.this])
         assert sorted(task.hotkey for task in at.this.queue) == sorted((anna, bert))
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
         assert [at.refusal(name) for name in ("anna", "bert")] == ["gate", ""]
         assert [at.standing(name).debt for name in ("anna", "bert")] == [3.0, 0.0]
-        look_again(node, [at.this])  # nothing is held against it twice
+        assert at.book.is_muted("5Val", 1 + CONFIG.rewards.trust_windows)  # bert's was a false one
+        look_again([at.this])  # nothing is held against it twice
         assert [task.hotkey for task in at.this.queue] == [bert]
 
 
@@ -160,3 +164,27 @@ async def test_an_audit_is_certain_where_nobody_has_looked_for_too_long(
         await at.ingest()
         await plan(node, at.book, at.this)
         assert [task.hotkey for task in at.this.queue] == [Keys("bert").hotkey]
+
+
+async def test_a_few_alarms_are_heard_and_none_of_who_raised_a_false_one(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        node, anna = trusting(at), Keys("anna").hotkey
+        at.book.judge(Verdict(anna, 0, "", 1.0, 1.0, 1.0))
+
+        def told(*verdicts: Verdict) -> Receipt:
+            return Receipt("run-1", 1, (), verdicts)
+
+        many = [Verdict(f"5{number:02}", 1, "gate", 0.1, 0.1, 1.0) for number in range(20)]
+        hear(node, at.book, at.this, {"5Loud": told(*many)})
+        assert len(at.this.alarms) == MOST_ALARMS
+        failed = Verdict(anna, 1, "gate", 0.1, 0.1, 1.0)
+        at.book.mute("5Loud", 1)
+        hear(node, at.book, at.this, {"5Loud": told(failed), node.hotkey: told(failed)})
+        assert at.this.alarms == []
+        assert not at.book.suspects(anna)
+        assert at.book.age(anna, 3) == 2  # an audit all the same
+        hear(node, at.book, at.this, {"5Val": told(failed)})
+        assert at.this.alarms == [Alarm("5Val", failed)]
+        assert at.book.suspects(anna)
