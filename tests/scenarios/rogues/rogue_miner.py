@@ -15,14 +15,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.error import HTTPError
 
+import numpy as np
+
 from boltzmann.app import setup
 from boltzmann.app.main import run_node
 from boltzmann.app.settings import NodeConfig
 from boltzmann.node import miner
-from boltzmann.node.conduct import Honest, Offer
+from boltzmann.node.conduct import Honest, Offer, spread
 from boltzmann.node.membership import Peer
 from boltzmann.node.node import Node
 from boltzmann.node.objects import commit_key, delta_key
+from boltzmann.node.round import points_of
 from boltzmann.protocol.commitment import Role
 from boltzmann.protocol.documents import digest
 from boltzmann.protocol.reveal import seal_commit
@@ -51,7 +54,11 @@ class Poisoner(Honest):
         if honest is None or not self._turned:
             return honest
         node.telemetry.event("poisoned", window=window)
-        return Offer(-honest.values, -honest.shares)
+        # Against the gradient at every coordinate alike: small ones move as far as large ones.
+        step = -np.float32(np.linalg.norm(honest.values) / np.sqrt(len(honest.values)))
+        points = await points_of(node, window)
+        total = np.sign(points.gather(delta.tensors)) * step
+        return Offer(np.sign(honest.values) * step, spread(total, len(honest.shares)))
 
 
 async def reveal_late(node: Node, window: int, work: miner.Work) -> None:
