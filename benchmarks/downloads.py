@@ -20,10 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from benchmarks.machine import machine_facts
 from benchmarks.nodes import Counted, Events, open_node, reach
+from benchmarks.noise import noise_delta
 from benchmarks.publisher import Outcome, Publisher
 from benchmarks.runs import MODELS, parameters, run_config
 from benchmarks.scripted import Member, ScriptedChain, SeedKeys
@@ -145,11 +144,8 @@ def received(publisher: Publisher, names: list[str], window: int) -> Outcome:
     entries, verdicts = [], []
     for number, name in enumerate(names):
         keys = SeedKeys(name)
-        random = np.random.default_rng([window, number])
-        values = random.standard_normal(chosen.size, np.float32) * np.float32(1e-5)
-        body = run.exchange.codec.encode(values)
+        deltas[keys.hotkey], body = noise_delta(run, chosen, window, number)
         known = expected(run, Kind.DELTA, keys.hotkey, window, root, chosen)
-        deltas[keys.hotkey] = run.exchange.codec.decode(body)
         sha256 = digest(seal(known, 1, body, keys.sign))
         commit = seal_commit(run.run.id, window, sha256, keys.hotkey, keys.sign)
         pledge = open_commit(commit, run.run.id, window, keys.hotkey, verify)

@@ -22,8 +22,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 
-import numpy as np
-
 from benchmarks.exchange_begin import LEADER, MINER
 from benchmarks.exchange_figures import Figures
 from benchmarks.exchange_node import (
@@ -36,6 +34,7 @@ from benchmarks.exchange_node import (
     run_miner,
 )
 from benchmarks.machine import machine_facts
+from benchmarks.noise import noise_delta
 from benchmarks.runs import parameters
 from benchmarks.scripted import Member, Ordered, SeedKeys, block_hash
 from benchmarks.servers import SERVERS, open_place
@@ -166,9 +165,8 @@ def upload(model: str, stores: Mapping[str, S3Store], wanted: DeltasWanted) -> N
     for number, name in enumerate(peer_names()):
         keys = SeedKeys(name)
         known = expected(run, Kind.DELTA, keys.hotkey, window, wanted.root, chosen)
-        random = np.random.default_rng([window, number])
-        values = random.standard_normal(chosen.size, np.float32) * np.float32(1e-5)
-        sealed = seal(known, 1, run.exchange.codec.encode(values), keys.sign)
+        _, body = noise_delta(run, chosen, window, number)
+        sealed = seal(known, 1, body, keys.sign)
         commit = seal_commit(run.run.id, window, digest(sealed), keys.hotkey, keys.sign)
         stores[name].put(commit_key(run.run.id, window), commit)
         stores[name].put(delta_key(run.run.id, window), sealed)
