@@ -158,7 +158,7 @@ class AgreementConfig:
     witnesses: int = 0
     vote_threshold: float = 0.5
     proposer_counts: bool = True
-    held_out_pages: int = 1
+    held_out_pages: int = 4
     loss_rise_max: float = 0.1
     unverified_max: float = 0.0
 

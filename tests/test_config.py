@@ -135,7 +135,7 @@ def test_defaults_need_not_be_written() -> None:
 
 def test_what_a_run_that_says_nothing_agrees_by() -> None:
     """Everybody witnesses and votes, and more than half of the stake decides."""
-    assert AgreementConfig() == AgreementConfig(0, 0.5, True, 1, 0.1, 0.0)
+    assert AgreementConfig() == AgreementConfig(0, 0.5, True, 4, 0.1, 0.0)
     assert AuditConfig() == AuditConfig(4096, 0.125, 16, 0.01)
     assert (ExchangeConfig().checkpoint_copies, ExchangeConfig().checkpoints_kept) == (2, 2)
     assert WindowClock(4, 8) == WindowClock(4, 8, 1, 1, 1, 2, 1)

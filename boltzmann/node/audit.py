@@ -11,14 +11,15 @@ from boltzmann.node.book import Book
 from boltzmann.node.node import Node
 from boltzmann.node.round import Alarm, Received, Round, Task, on_page, reopen
 from boltzmann.protocol import aggregate
-from boltzmann.protocol.auditing import chance, responsible
+from boltzmann.protocol.auditing import chance, renewal, responsible, second_chance
 from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Receipt, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
-from boltzmann.protocol.rewards import absent, audited, earned, failed, weights
+from boltzmann.protocol.rewards import absent, audited, earned, failed, unearned, weights
 from boltzmann.protocol.scoring import compare, compare_page, judge
 from boltzmann.protocol.wire import Opened
 
 MOST_ALARMS = 8  # of others that are looked at again in a window
+MANY = 3  # failed audits in a window that make a validator doubt itself if nobody passes
 
 
 @dataclass(frozen=True)
@@ -39,22 +40,33 @@ class Finding:
 
 
 async def plan(node: Node, book: Book, this: Round) -> None:
-    """Queue the round's audits: who is not trusted first, then a private draw of the others."""
-    fresh, others = [], []
-    total = sum(this.council.stakes.values())
-    share = this.council.stakes.get(node.hotkey, 0) / total if total else 0.0
-    odds = chance(node.run.rewards.audit_rate, share)
+    """Queue the round's audits: who is not trusted first, then a private draw of the others.
+
+    Of those on probation one is looked at, so that many cheats cost no more than one.
+    """
     close_hash = await node.blocks.hash(node.clock.close(this.window))
-    for hotkey in this.received:
+    fresh, others = [], []
+    probation = {hotkey for hotkey in this.received if book.on_probation(hotkey)}
+    for hotkey in sorted(this.received.keys() - probation):
         if not _is_known(node, book, this, hotkey):
             fresh.append(Task(hotkey, None if book.suspects(hotkey) else _spot(node, this)))
-        elif node.private.random() < odds or (
-            book.age(hotkey, this.window) >= node.run.audit.age_max
-            and responsible(close_hash, hotkey, this.council.stakes) == node.hotkey
-        ):
+        elif _is_due(node, book, this, hotkey, close_hash):
             full = node.private.random() < node.run.audit.full_rate
             others.append(Task(hotkey, None if full else _spot(node, this)))
-    this.queue = [*_shuffled(node, fresh), *_shuffled(node, others)]
+    chances = [Task(hotkey) for hotkey in second_chance(close_hash, probation)]
+    this.queue = [*_shuffled(node, fresh), *chances, *_shuffled(node, others)]
+
+
+def _is_due(node: Node, book: Book, this: Round, hotkey: str, close_hash: bytes) -> bool:
+    """Whether to audit a trusted hotkey: by lot, to renew its pass, or as nobody has for long."""
+    stakes, rules = this.council.stakes, node.run.rewards
+    total = sum(stakes.values())
+    odds = chance(rules.audit_rate, stakes.get(node.hotkey, 0) / total if total else 0.0)
+    renewing = renewal(this.window - book.audited[hotkey], rules.trust_windows)
+    if node.private.random() < max(odds, renewing):
+        return True
+    neglected = book.age(hotkey, this.window) >= node.run.audit.age_max
+    return neglected and responsible(close_hash, hotkey, stakes) == node.hotkey
 
 
 def _spot(node: Node, this: Round) -> int | None:
@@ -129,7 +141,7 @@ async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcom
 
 def _is_known(node: Node, book: Book, this: Round, hotkey: str) -> bool:
     """Whether a hotkey has a recent pass, so that its delta may enter before it is audited."""
-    return book.trusts(hotkey, this.window - 1 - node.run.rewards.trust_windows)
+    return book.trusts(hotkey, this.window - node.run.rewards.trust_windows)
 
 
 def _is_within_reach(node: Node, this: Round) -> bool:
@@ -211,10 +223,13 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
     book[hotkey] = audited(book[hotkey], finding.score, finding.gate)
     reason = "" if refusal is None else refusal.reason.value
     norm = finding.norm if finding.norm <= LARGEST_NORM else 0.0
-    book.judge(
-        Verdict(hotkey, this.window, reason, finding.score, finding.gate, norm, finding.page)
-    )
+    verdict = Verdict(hotkey, this.window, reason, finding.score, finding.gate, norm, finding.page)
+    book.judge(verdict)
     node.telemetry.event("audited", window=this.window, hotkey=hotkey, reason=reason)
+    if refusal is not None:
+        this.failed.append(verdict)
+        if task.accuser or this.window <= book.settled:
+            book.convict(verdict)
     if refusal is not None and hotkey not in this.unpaid:
         this.unpaid.add(hotkey)
         book[hotkey] = failed(book[hotkey], node.run.rewards)
@@ -222,11 +237,33 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
 
 
 def settle(node: Node, book: Book, this: Round) -> None:
-    """Credit the round to whose work counts as done: who passed, or is trusted and unaudited."""
+    """Credit the round to whose work counts as done: who passed, or is trusted and unaudited.
+
+    Who failed is on probation from here on, and earns only where it was looked at.
+    """
+    _convict(node, book, this)
     for hotkey in this.members:
+        if hotkey in this.unpaid:
+            continue
         done = hotkey in this.passed or _is_known(node, book, this, hotkey)
-        if done and hotkey not in this.unpaid and book.counts(hotkey, this.window, "paid"):
-            book[hotkey] = earned(book[hotkey], node.run.rewards)
+        if not done and not book.on_probation(hotkey):
+            continue
+        if book.counts(hotkey, this.window, "paid"):
+            credit = earned if done else unearned
+            book[hotkey] = credit(book[hotkey], node.run.rewards)
+
+
+def _convict(node: Node, book: Book, this: Round) -> None:
+    """Put on probation whoever failed, unless that is everybody: then the fault may be here."""
+    if len(this.failed) >= MANY and not this.passed:
+        detail = (
+            f"all {len(this.failed)} audits of window {this.window} failed: if other validators "
+            f"pass these miners, this machine computes something else than they do"
+        )
+        node.telemetry.event("error", what="every audit failed", detail=detail)
+        return
+    for verdict in this.failed:
+        book.convict(verdict)
 
 
 def _report_refusal(node: Node, this: Round, hotkey: str, why: Rejection) -> None:

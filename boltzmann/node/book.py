@@ -28,6 +28,7 @@ class Book:
         self._doubts: dict[str, int] = {}  # hotkey -> window of another validator's failed audit
         self._muted: dict[str, int] = {}  # validator -> window until which its alarms are ignored
         self._covered: dict[str, int] = {}  # hotkey -> newest window that anybody has audited
+        self._probation: dict[str, int] = {}  # hotkey -> newest window whose recomputation failed
         if path.exists():
             try:
                 stored = json.loads(path.read_text())
@@ -37,6 +38,7 @@ class Book:
                 self._doubts = dict(stored["doubts"])
                 self._covered = dict(stored["covered"])
                 self._muted = dict(stored["muted"])
+                self._probation = dict(stored["probation"])
             except (ValueError, TypeError, AttributeError, KeyError) as error:
                 raise CorruptState(
                     f"the standings in {path} cannot be read ({error}): restore the file, or "
@@ -62,6 +64,15 @@ class Book:
             self.cover(verdict)
             if self._doubts.get(verdict.hotkey, verdict.window) <= verdict.window:
                 self._doubts.pop(verdict.hotkey, None)
+
+    def convict(self, verdict: Verdict) -> None:
+        """An own recomputation found a cheat: it is on probation until it registers anew."""
+        known = self._probation.get(verdict.hotkey, verdict.window)
+        self._probation[verdict.hotkey] = max(known, verdict.window)
+
+    def on_probation(self, hotkey: str) -> bool:
+        """Whether a hotkey's work counts only where this validator has recomputed it in full."""
+        return hotkey in self._probation
 
     def counts(self, hotkey: str, window: int, what: str) -> bool:
         """Whether a window's outcome is new for a hotkey; it is noted. A restart sees it twice."""
@@ -117,7 +128,7 @@ class Book:
     def trusts(self, hotkey: str, since: int) -> bool:
         """Whether the last audit of a hotkey passed, and was of window `since` or later."""
         verdict = self._verdicts.get(hotkey)
-        if hotkey in self._doubts:
+        if hotkey in self._doubts or hotkey in self._probation:
             return False
         return verdict is not None and verdict.passed and verdict.window >= since
 
@@ -133,11 +144,13 @@ class Book:
                 self._counted.pop(neuron.hotkey, None)
                 self._doubts.pop(neuron.hotkey, None)
                 self._covered.pop(neuron.hotkey, None)
+                self._probation.pop(neuron.hotkey, None)
         self._standings = fresh
         self._verdicts = {h: v for h, v in self._verdicts.items() if h in fresh}
         self._counted = {h: row for h, row in self._counted.items() if h in fresh}
         self._doubts = {h: window for h, window in self._doubts.items() if h in fresh}
         self._covered = {h: window for h, window in self._covered.items() if h in fresh}
+        self._probation = {h: window for h, window in self._probation.items() if h in fresh}
 
     def save(self) -> None:
         """Write everything down. Raises: NoRoom."""
@@ -148,5 +161,6 @@ class Book:
             "doubts": self._doubts,
             "covered": self._covered,
             "muted": self._muted,
+            "probation": self._probation,
         }
         write_whole(self._path, json.dumps(rows, indent=1, sort_keys=True).encode())

@@ -79,12 +79,12 @@ class Round:
     """One window's state of affairs.
 
     `control`: the control gradient's slice in the codec, empty when it was let go;
-    `control_points`: its values on the audit
-    points `[points] float32`; `pledges`: the members' commits; `received` and `refused`: what came
-    of each member; `is_witness`: whether everything was read in time, so that this node may say
-    what it saw; `queue`: audits still to do, in order; `losses`: what they recomputed, in nats per
-    token; `passed`, `unpaid`: whose work an audit passed, and who gets nothing for this window;
-    `alarms`: failed audits, of this window or earlier ones, that the window's receipts tell of.
+    `control_points`: its values on the audit points `[points] float32`; `pledges`: the members'
+    commits; `received` and `refused`: what came of each member; `is_witness`: whether everything
+    was read in time, so that this node may say what it saw; `queue`: audits still to do, in order;
+    `losses`: what they recomputed, in nats per token; `passed` and `failed`: whose work an audit
+    passed, and what audits failed; `unpaid`: who gets nothing for this window; `alarms`: failed
+    audits, of this window or earlier ones, that the window's receipts tell of.
     """
 
     duty: Duty
@@ -100,6 +100,7 @@ class Round:
     queue: list[Task] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     passed: set[str] = field(default_factory=set)
+    failed: list[Verdict] = field(default_factory=list)
     unpaid: set[str] = field(default_factory=set)
     alarms: list[Alarm] = field(default_factory=list)
 

@@ -6,7 +6,7 @@ chance q that the penalty of a failed audit is reckoned by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from boltzmann.protocol.council import drawn
 from boltzmann.protocol.seeds import derive
@@ -20,6 +20,16 @@ def chance(rate: float, share: float) -> float:
     return float(1.0 - (1.0 - rate) ** share)
 
 
+def renewal(age: int, trust_windows: int) -> float:
+    """The chance with which a validator renews its pass of a hotkey, `age` windows old.
+
+    In the second half of a pass's life, each window alike: passes that began together, as those of
+    a run's first window do, neither lapse together nor are renewed all in one window.
+    """
+    left = trust_windows - age
+    return 1.0 / (left + 1) if 0 <= left <= age else 0.0
+
+
 def responsible(close_hash: bytes, hotkey: str, stakes: Mapping[str, int]) -> str:
     """Which validator must audit a hotkey that nobody has audited for too long.
 
@@ -27,3 +37,12 @@ def responsible(close_hash: bytes, hotkey: str, stakes: Mapping[str, int]) -> st
     next window draws another.
     """
     return drawn(derive(close_hash, "auditor", hotkey), stakes)[0]
+
+
+def second_chance(close_hash: bytes, hotkeys: Collection[str]) -> tuple[str, ...]:
+    """Which one of those on probation is recomputed in full this window; nobody if there is none.
+
+    Drawn from the closing hash, when all work of the window is done, so that the validators look at
+    the same one: its delta enters only if more than half the stake has passed it.
+    """
+    return drawn(derive(close_hash, "second chance"), dict.fromkeys(hotkeys, 1))[:1]

@@ -70,9 +70,14 @@ def failed(standing: Standing, config: RewardConfig) -> Standing:
     return _move(owing, config, min(0.0, standing.score))
 
 
+def unearned(standing: Standing, config: RewardConfig) -> Standing:
+    """After a window whose work counts for nothing, whatever it was: the moving score decays."""
+    return _move(standing, config, 0.0)
+
+
 def absent(standing: Standing, config: RewardConfig) -> Standing:
     """After a window without a valid upload: the moving score decays."""
-    return replace(_move(standing, config, 0.0), score=0.0, gate=0.0)
+    return replace(unearned(standing, config), score=0.0, gate=0.0)
 
 
 def weights(standings: Mapping[str, Standing]) -> dict[str, float]:

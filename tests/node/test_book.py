@@ -131,7 +131,8 @@ def test_a_file_without_anybody_is_no_damage(tmp_path: Path) -> None:
     """What the damaged ones are measured against."""
     path = tmp_path / "standings.json"
     path.write_text(
-        '{"standings": {}, "verdicts": {}, "counted": {}, "doubts": {}, "covered": {}, "muted": {}}'
+        '{"standings": {}, "verdicts": {}, "counted": {}, "doubts": {}, "covered": {}, "muted": {},'
+        ' "probation": {}}'
     )
     assert (Book(path).standings, Book(path).verdicts(0)) == ({}, ())
 
@@ -289,3 +290,27 @@ def test_nothing_is_kept_of_who_is_gone(book: Book, tmp_path: Path) -> None:
     book.enrol([BOB])
     book.save()
     assert "5Alice" not in (tmp_path / "standings.json").read_text()
+
+
+def test_who_is_convicted_is_never_trusted_again_whatever_it_passes(
+    book: Book, tmp_path: Path
+) -> None:
+    book.convict(replace(PASS, refusal="gate"))
+    assert book.on_probation("5Alice")
+    assert not book.on_probation("5Bob"), "a failure that no recomputation found convicts nobody"
+    book.judge(replace(PASS, window=8))
+    assert not book.trusts("5Alice", 0)
+    book.enrol([ALICE, BOB])
+    book.save()
+    again = Book(tmp_path / "standings.json")
+    assert again.on_probation("5Alice")
+    assert not again.trusts("5Alice", 0)
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["anew", "gone"])
+def test_probation_ends_with_a_registration(book: Book, gone: bool) -> None:
+    book.convict(replace(PASS, refusal="gate"))
+    if gone:
+        book.enrol([BOB])
+    book.enrol([ALICE if gone else replace(ALICE, registered_at=300), BOB])
+    assert not book.on_probation("5Alice")

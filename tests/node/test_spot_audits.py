@@ -188,3 +188,21 @@ async def test_a_few_alarms_are_heard_and_none_of_who_raised_a_false_one(
         hear(node, at.book, at.this, {"5Val": told(failed)})
         assert at.this.alarms == [Alarm("5Val", failed)]
         assert at.book.suspects(anna)
+
+
+async def test_a_pass_is_renewed_in_its_last_window_and_the_delta_enters_meanwhile(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        for name in ("anna", "bert"):
+            at.upload(name, await at.work(name))
+        node, anna, bert = trusting(at, audit_rate=1e-9), Keys("anna").hotkey, Keys("bert").hotkey
+        await at.ingest()
+        for trust_windows, due in ((4, []), (1, [anna, bert])):
+            rewards = replace(node.run.rewards, trust_windows=trust_windows)
+            node = replace(node, run=replace(node.run, rewards=rewards))
+            await plan(node, at.book, at.this)
+            assert sorted(task.hotkey for task in at.this.queue) == sorted(due)
+            # Not among those that must be audited before the receipt.
+            await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=True)
+            assert len(at.this.queue) == len(due)

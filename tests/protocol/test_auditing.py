@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boltzmann.protocol.auditing import chance, responsible
+from boltzmann.protocol.auditing import chance, renewal, responsible, second_chance
 
 STAKES = {"5Alice": 3, "5Bob": 1, "5Carol": 4}
 CLOSE_HASH = bytes(range(200, 232))
@@ -85,3 +85,45 @@ def test_hotkeys_of_one_window_are_shared_out() -> None:
     counts = Counter(responsible(CLOSE_HASH, f"5M{number}", STAKES) for number in range(2000))
     for hotkey, stake in STAKES.items():
         assert counts[hotkey] / 2000 == pytest.approx(stake / 8, abs=0.04)
+
+
+@given(
+    close_hash=st.binary(min_size=32, max_size=32),
+    hotkeys=st.lists(st.text(max_size=4), unique=True, max_size=6),
+)
+def test_one_of_those_on_probation_gets_a_second_chance_the_same_for_all(
+    close_hash: bytes, hotkeys: list[str]
+) -> None:
+    found = second_chance(close_hash, hotkeys)
+    assert found == second_chance(close_hash, hotkeys[::-1])
+    assert len(found) == min(1, len(hotkeys))
+    assert set(found) <= set(hotkeys)
+
+
+def test_second_chances_are_shared_out_and_pinned() -> None:
+    hotkeys = [f"5M{number}" for number in range(4)]
+    drawn = [second_chance(n.to_bytes(32, "big"), hotkeys)[0] for n in range(2000)]
+    assert [hotkey[-1] for hotkey in drawn[:8]] == list("11311022")
+    for count in Counter(drawn).values():
+        assert count / 2000 == pytest.approx(1 / 4, abs=0.04)
+
+
+@given(trust_windows=st.integers(1, 60))
+def test_a_pass_is_renewed_once_before_it_lapses_in_any_window_of_its_second_half(
+    trust_windows: int,
+) -> None:
+    left, chances = 1.0, []
+    for age in range(1, trust_windows + 1):
+        due = renewal(age, trust_windows)
+        chances.append(left * due)
+        left *= 1.0 - due
+    assert left == 0.0
+    half = [found for found in chances if found]
+    assert chances[: len(chances) - len(half)] == [0.0] * (len(chances) - len(half))
+    assert len(half) == pytest.approx(trust_windows / 2, abs=1)
+    assert half == pytest.approx([1 / len(half)] * len(half))
+
+
+def test_there_is_nothing_to_renew_where_no_pass_holds() -> None:
+    assert [renewal(age, 3) for age in (4, 5, 100)] == [0.0] * 3
+    assert renewal(1, 0) == 0.0
