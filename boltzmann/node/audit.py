@@ -225,7 +225,8 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
     norm = finding.norm if finding.norm <= LARGEST_NORM else 0.0
     verdict = Verdict(hotkey, this.window, reason, finding.score, finding.gate, norm, finding.page)
     book.judge(verdict)
-    node.telemetry.event("audited", window=this.window, hotkey=hotkey, reason=reason)
+    pages = len(this.pages[hotkey]) if task.page is None else 1
+    node.telemetry.event("audited", window=this.window, hotkey=hotkey, reason=reason, pages=pages)
     if refusal is not None:
         this.failed.append(verdict)
         if task.accuser or this.window <= book.settled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,22 @@ from boltzmann.protocol.rejection import ABSENCES
 _FORGIVEN = {reason.value for reason in ABSENCES}
 
 
+@dataclass(frozen=True)
+class Look:
+    """A validator's audit of a miner's window, for which it recomputed so many pages."""
+
+    window: int
+    hotkey: str
+    validator: str
+    pages: int
+
+
 @dataclass
 class Observations:
     """Of all nodes together. What several validators say of one delta is told apart by nobody.
 
     `sent`: hotkey -> windows in which it sent a delta; `accepted`: window -> hotkeys in its
-    update; `roots`: window -> node -> root after it; `audits`: by hotkey, each validator's;
+    update; `roots`: window -> node -> root after it; `audits`: hotkey -> each validator's;
     `refused`: hotkey -> (window, reason); `losses`: window -> what each validator recomputed on
     its members' pages, in nats per token.
     """
@@ -24,7 +34,7 @@ class Observations:
     sent: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     accepted: dict[int, tuple[str, ...]] = field(default_factory=dict)
     roots: dict[int, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
-    audits: Counter[str] = field(default_factory=Counter)
+    audits: dict[str, list[Look]] = field(default_factory=lambda: defaultdict(list))
     refused: dict[str, set[tuple[int, str]]] = field(default_factory=lambda: defaultdict(set))
     losses: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
     notes: list[str] = field(default_factory=list)
@@ -66,7 +76,9 @@ class Witnessed:
         self._note(f"took back window {fields['window']}")
 
     def _on_audited(self, fields: dict[str, Any]) -> None:
-        self.seen.audits[fields["hotkey"]] += 1
+        hotkey = fields["hotkey"]
+        look = Look(fields["window"], hotkey, self.hotkey, fields["pages"])
+        self.seen.audits[hotkey].append(look)
 
     def _on_rejected(self, fields: dict[str, Any]) -> None:
         self.seen.refused[fields["hotkey"]].add((fields["window"], fields["reason"]))

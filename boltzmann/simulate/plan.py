@@ -39,8 +39,8 @@ class SimulationPlan:
     """The options of `boltzmann simulate`.
 
     `peers`: all miners; `hostile`: how many are of which kind, a name of
-    `boltzmann.simulate.adversaries` or of `rogues`; `audit_rate` and `moving_alpha` as in the run's
-    rewards; `pages_per_member` pages of PAGE_CHARACTERS bytes; `happenings`: what is done to the
+    `boltzmann.simulate.adversaries` or of `rogues`; `audit_rate`, `moving_alpha`,
+    `trust_windows`, `full_rate` and `age_max` as in the run's config; `pages_per_member` pages of PAGE_CHARACTERS bytes; `happenings`: what is done to the
     network as a window opens.
     Raises: ConfigError.
     """
@@ -52,6 +52,9 @@ class SimulationPlan:
     hostile: Mapping[str, int] = field(default_factory=dict)
     audit_rate: float = 0.25
     moving_alpha: float = 0.1
+    trust_windows: int = 10
+    full_rate: float = 0.125
+    age_max: int = 16
     pages_per_member: int = 4
     rogues: Mapping[str, Rogue] = field(default_factory=dict)
     happenings: Mapping[int, Callable[[Network], Awaitable[None]]] = field(default_factory=dict)
@@ -146,7 +149,9 @@ class SimulationPlan:
             # All compute in float32, so honest work differs by nothing but the codec's rounding.
             gate=GateConfig(gate_min=0.9995, tensor_min=0.98, norm_min=0.9, norm_max=1.1),
             rewards=RewardConfig(
-                moving_alpha=self.moving_alpha, audit_rate=self.audit_rate, trust_windows=10
+                moving_alpha=self.moving_alpha,
+                audit_rate=self.audit_rate,
+                trust_windows=self.trust_windows,
             ),
-            audit=AuditConfig(points=512),
+            audit=AuditConfig(points=512, full_rate=self.full_rate, age_max=self.age_max),
         )

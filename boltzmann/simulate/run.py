@@ -168,7 +168,7 @@ def _peer(network: Network, running: Running, pay: dict[str, float], last: int) 
         hotkey=hotkey,
         windows=len(sent),
         accepted=sum(hotkey in entered for w, entered in seen.accepted.items() if w <= last),
-        audits=seen.audits[hotkey],
+        audits=len(seen.audits[hotkey]),
         rejected=dict(sorted(Counter(reason for _, reason in seen.refused[hotkey]).items())),
         pay=pay.get(hotkey, 0.0),
         first_cheat=first_cheat,
