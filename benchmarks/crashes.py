@@ -5,7 +5,8 @@
 For each seed one network runs undisturbed and one in which a validator and a miner are killed at
 each of their stages in turn, before and after, in an order drawn from the seed (`--moments` takes
 only so many of each). The chain stands while a killed node comes back, so nobody misses a deadline
-and both networks must hold the same state roots, window for window.
+and both networks must hold the same state roots, window for window. All audits are full: a spot
+audit's norm depends on its page, which is a private draw, and the norm limit follows from it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +31,7 @@ from boltzmann.chain.connect import connect
 from boltzmann.chain.embedded import release_chain
 from boltzmann.chain.embedded.ledger import Ledger
 from boltzmann.chain.keys import EMBEDDED
+from boltzmann.config import RunConfig
 from boltzmann.local.histories import History, read_history
 from boltzmann.local.network import Network, Process, prepared, publish
 from boltzmann.local.plan import NETUID, Plan
@@ -113,8 +115,16 @@ def compare(seed: int, moments: int, miners: int, block_time: float) -> dict[str
     }
 
 
+class FullAudits(Plan):
+    """A network whose norm limits depend on nobody's private draws."""
+
+    def run_config(self) -> RunConfig:
+        run = super().run_config()
+        return replace(run, audit=replace(run.audit, full_rate=1.0))
+
+
 def _plan(folder: Path, seed: int, miners: int, block_time: float) -> Plan:
-    return Plan(
+    return FullAudits(
         miners=miners,
         validators=3,
         adversaries={},
