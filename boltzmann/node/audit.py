@@ -81,8 +81,9 @@ def _shuffled(node: Node, tasks: list[Task]) -> list[Task]:
 def hear(node: Node, book: Book, this: Round, receipts: Mapping[str, Receipt]) -> None:
     """Take in what other validators' audits say: whom they have audited, and whom they failed.
 
-    A few failures at most, and none of a validator that has raised a false alarm lately: alarms
-    must not keep a validator from its own audits, nor honest members out.
+    A few failures at most, of who is not found out here as well, and none of a validator that has
+    raised a false alarm lately: alarms must not keep a validator from its own audits, nor honest
+    members out.
     """
     told = [
         Alarm(witness, verdict)
@@ -98,6 +99,7 @@ def hear(node: Node, book: Book, this: Round, receipts: Mapping[str, Receipt]) -
         if not alarm.verdict.passed
         and alarm.verdict.window >= this.window - 1  # what is older was heard, or is out of reach
         and not book.is_muted(alarm.witness, this.window)
+        and not book.has_failed(alarm.verdict.hotkey)
     ]
     this.alarms = node.private.sample(alarms, min(len(alarms), MOST_ALARMS))
     for alarm in this.alarms:

@@ -121,6 +121,12 @@ class Book:
         verdict = self._verdicts.get(hotkey)
         return verdict is None or not verdict.passed or hotkey in self._doubts
 
+    def has_failed(self, hotkey: str) -> bool:
+        """Whether this validator has nothing to learn of a hotkey: it failed its last audit here,
+        or is on probation."""
+        verdict = self._verdicts.get(hotkey)
+        return hotkey in self._probation or (verdict is not None and not verdict.passed)
+
     def verdicts(self, since: int) -> tuple[Verdict, ...]:
         """The last verdict on each hotkey, in hotkey order, of windows from `since` on."""
         return tuple(v for _, v in sorted(self._verdicts.items()) if v.window >= since)

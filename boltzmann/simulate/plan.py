@@ -40,8 +40,8 @@ class SimulationPlan:
 
     `peers`: all miners; `hostile`: how many are of which kind, a name of
     `boltzmann.simulate.adversaries` or of `rogues`; `audit_rate`, `moving_alpha`,
-    `trust_windows`, `full_rate` and `age_max` as in the run's config; `pages_per_member` pages of PAGE_CHARACTERS bytes; `happenings`: what is done to the
-    network as a window opens.
+    `trust_windows`, `full_rate` and `age_max` as in the run's config; `pages_per_member`: pages of
+    PAGE_CHARACTERS bytes; `happenings`: what is done to the network as a window opens.
     Raises: ConfigError.
     """
 

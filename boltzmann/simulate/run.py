@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
@@ -159,7 +159,7 @@ def _peer(network: Network, running: Running, pay: dict[str, float], last: int) 
     first_cheat = None if running.member.kind == HONEST else begun
     failed = [w for w in seen.failed(hotkey) if w >= (first_cheat or 0)]
     caught = min(failed, default=None)
-    cheated = set() if running.member.kind == HONEST else getattr(running.conduct, "cheated", sent)
+    cheated = set() if running.member.kind == HONEST else _cheated(running.conduct, sent)
     bad = [w for w in cheated if w <= last and hotkey in seen.accepted.get(w, ())]
     bad_before = sum(caught is None or w <= caught for w in bad)
     return PeerResult(
@@ -177,6 +177,14 @@ def _peer(network: Network, running: Running, pay: dict[str, float], last: int) 
         bad_after=len(bad) - bad_before,
         work=float(len(sent)) if running.member.kind == HONEST else _work(running.conduct),
     )
+
+
+def _cheated(conduct: object, sent: Iterable[int]) -> Iterable[int]:
+    """The windows in which it sent what should not enter an update."""
+    if getattr(conduct, "is_harmless", False):
+        return ()
+    windows: Iterable[int] = getattr(conduct, "cheated", sent)
+    return windows
 
 
 def _work(conduct: object) -> float | None:

@@ -188,6 +188,9 @@ async def test_a_few_alarms_are_heard_and_none_of_who_raised_a_false_one(
         hear(node, at.book, at.this, {"5Val": told(failed)})
         assert at.this.alarms == [Alarm("5Val", failed)]
         assert at.book.suspects(anna)
+        at.book.judge(failed)
+        hear(node, at.book, at.this, {"5Val": told(failed)})
+        assert at.this.alarms == [], "there is nothing to learn of who has failed here as well"
 
 
 async def test_a_pass_is_renewed_in_its_last_window_and_the_delta_enters_meanwhile(

@@ -47,12 +47,14 @@ class Adversary(Honest):
     """One hostile miner, or validator if the class has a `stake`.
 
     `effort`: the share of an honest miner's work that a window of cheating takes; `earns`: the most
-    that the attack may earn, as a share of an honest miner's pay, "work" for what it has worked.
+    that the attack may earn, as a share of an honest miner's pay, "work" for what it has worked;
+    `is_harmless`: whether what can enter an update of it is honest work all the same.
     """
 
     effort: ClassVar[float] = 0.0
     earns: ClassVar[float | str] = 0.01
     stake: ClassVar[float] = 0.0
+    is_harmless: ClassVar[bool] = False
 
     def __init__(self, name: str) -> None:
         self.name = name

@@ -94,6 +94,7 @@ class BucketChange(Forger):
     """Names another bucket in the middle of each window, where another delta lies."""
 
     earns = "work"
+    is_harmless = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name)

@@ -38,6 +38,7 @@ class Overwrite(Forger):
     """Honest until everybody has read its delta, then other bytes lie there."""
 
     earns = "work"
+    is_harmless = True
 
     async def publish(self, node: Node, window: int, work: Work) -> None:
         await super().publish(node, window, work)
@@ -77,6 +78,9 @@ class TwoFaced(Forger):
 @adversary("two-faced")
 class TwoDeltas(TwoFaced):
     """Shows half of its readers a delta that its commit does not name."""
+
+    earns = "work"  # of whoever was shown the right one
+    is_harmless = True
 
 
 @adversary("two-commits")
