@@ -40,7 +40,7 @@ from benchmarks.gate_scene import (
     open_training,
 )
 from benchmarks.gate_table import Cell, Row, cell_of, is_refused, overall, show_rows
-from benchmarks.gate_ways import REFERENCE, Way, honest_ways
+from benchmarks.gate_ways import Way, honest_ways
 from benchmarks.machine import machine_facts
 from boltzmann.node.conduct import Offer
 from boltzmann.node.worker import pick_device
@@ -215,7 +215,7 @@ class _Collected:
         if way.audited is not None:
             work = training.recompute(scene, member, way.audited)
         try:
-            done = scene.uploads[member] if way is REFERENCE else None
+            done = scene.uploads[member] if way == training.reference else None
             offer = done or training.honest(scene, member, way)
         except RuntimeError as error:
             # Only torch.compile may be missing something; it is left out for the cell's rest.

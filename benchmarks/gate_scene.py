@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.gate_ways import REFERENCE, Models, Way
+from benchmarks.gate_ways import Models, Way, reference_way
 from benchmarks.scripted import block_hash
 from boltzmann.app.machine import open_data
 from boltzmann.config import ModelConfig, RunConfig
@@ -103,6 +103,7 @@ class Training:
         self.state = ModelState(layout, shapes, self.run.outer, folder / "undo", history)
         self.state.reset(initial_parameters(self.run.model, SEED), "genesis", 0)
         self.models = Models(self.run.model, self.state, device)
+        self.reference = reference_way(device)
 
     def scene(self) -> Scene:
         """The next window, every member having done its work."""
@@ -112,7 +113,9 @@ class Training:
         chosen = select(layout, block_hash(self.run.windows.close(window)))
         points = draw(layout, opening, self.run.audit.points)
         assigned = self._schedule.assign(window, opening, MEMBERS)
-        deltas = {member: self.compute(REFERENCE, assigned[member], points) for member in MEMBERS}
+        deltas = {
+            member: self.compute(self.reference, assigned[member], points) for member in MEMBERS
+        }
         moment = self._moment(chosen, points) if window > 1 else None
         uploads = {member: _sent(codec, chosen, delta) for member, delta in deltas.items()}
         loss = fmean(delta.loss for delta in deltas.values())
@@ -130,14 +133,14 @@ class Training:
         with self._load(pages) as batches:
             return self.models.gradient(way, batches, points)
 
-    def recompute(self, scene: Scene, member: str, way: Way = REFERENCE) -> Recomputed:
-        """What audits of a member need, computed in that way."""
-        pages = scene.assigned[member]
+    def recompute(self, scene: Scene, member: str, way: Way | None = None) -> Recomputed:
+        """What audits of a member need, computed in that way, or as nodes do."""
+        way, pages = way or self.reference, scene.assigned[member]
         whole = self.compute(way, pages)
         control = self.compute(way, self._schedule.control(scene.window), scene.points)
         part = np.float32(1.0 / len(pages))
         return Recomputed(
-            scene.codec.roundtrip(scene.chosen.gather(whole.tensors)),
+            scene.codec.roundtrip(whole.on_slice(scene.chosen)),
             tuple(
                 _on_page(scene, self.compute(way, (page,), scene.points), part) for page in pages
             ),
@@ -153,21 +156,21 @@ class Training:
         """What a member sends that cuts each sequence to that share of its tokens."""
         with self._load(scene.assigned[member]) as batches:
             shorter = (_cut(batch, share) for batch in batches)
-            delta = self.models.gradient(REFERENCE, shorter, scene.points)
+            delta = self.models.gradient(self.reference, shorter, scene.points)
         return _sent(scene.codec, scene.chosen, delta)
 
     def other_pages(self, scene: Scene, member: str) -> Offer:
         """What a member sends that trained on pages of the next window."""
         opening = block_hash(self.run.windows.open(scene.window + 1))
         pages = self._schedule.assign(scene.window + 1, opening, MEMBERS)[member]
-        return _sent(scene.codec, scene.chosen, self.compute(REFERENCE, pages, scene.points))
+        return _sent(scene.codec, scene.chosen, self.compute(self.reference, pages, scene.points))
 
     def stale(self, scene: Scene, member: str) -> Offer | None:
         """What a member sends that has not applied the last update; None before the first."""
         if scene.window == 1:
             return None
         with self.state.parameters_before(scene.window - 1):
-            return self.honest(scene, member, REFERENCE)
+            return self.honest(scene, member, self.reference)
 
     def _moment(self, chosen: Slice, points: Points) -> OnPage:
         sizes = self.state.layout.sizes
@@ -211,12 +214,12 @@ def _cut(batch: TokenBatch, share: float) -> TokenBatch:
 
 def _sent(codec: Codec, chosen: Slice, delta: Delta) -> Offer:
     shares = codec.roundtrip(delta.shares.reshape(-1)).reshape(delta.shares.shape)
-    return Offer(codec.roundtrip(chosen.gather(delta.tensors)), shares)
+    return Offer(codec.roundtrip(delta.on_slice(chosen)), shares)
 
 
 def _on_page(scene: Scene, delta: Delta, part: np.float32) -> OnPage:
     """A page's gradient as its share `part` of a delta, as it would travel."""
     return OnPage(
-        scene.codec.roundtrip(scene.points.gather(delta.tensors) * part),
-        scene.codec.roundtrip(scene.chosen.gather(delta.tensors) * part),
+        scene.codec.roundtrip(delta.on_points(scene.points) * part),
+        scene.codec.roundtrip(delta.on_slice(scene.chosen) * part),
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,53 +18,64 @@ from boltzmann.config import ModelConfig
 from boltzmann.ports import TokenBatch
 from boltzmann.protocol.points import Points
 from boltzmann.train import gradients
-from boltzmann.train.gradients import Delta, gradient
+from boltzmann.train.gradients import Delta, LossModel, gradient
+from boltzmann.train.how import How, usual
 from boltzmann.train.model import build_model, refresh
 from boltzmann.train.state import ModelState
 
 Floats = NDArray[np.float32]
 Settings = Callable[[], AbstractContextManager[object]]
 
-EAGER, COMPILED, BF16 = "eager", "compiled", "bf16"
+
+FLOAT32 = How()
 
 
 @dataclass(frozen=True)
 class Way:
     """One way to compute a gradient.
 
-    `settings`: what holds meanwhile; `model`: EAGER, COMPILED, or BF16 for weights in bf16;
-    `is_slow`: one member of a window is enough; `audited`: how the validator computes, if it is
-    not the reference's way.
+    `settings`: what holds meanwhile; `bf16_weights`: whether the weights are bf16 too; `is_slow`:
+    one member of a window is enough; `audited`: how the validator computes, if it is not the
+    reference's way.
     """
 
     name: str
-    settings: Settings
-    model: str = EAGER
+    how: How = FLOAT32
+    settings: Settings = nullcontext
+    bf16_weights: bool = False
     is_slow: bool = False
     audited: Way | None = None
 
 
-REFERENCE = Way("as the audit", nullcontext)
-
-
 def honest_ways(device: torch.device) -> list[Way]:
-    """What a miner on this kind of device may do."""
+    """What a miner on this kind of device may do; the first is what audits do."""
     on_cpu = device.type == "cpu"
     is_slow = on_cpu and not _has_bf16()
-    bf16 = Way("bf16 autocast", partial(_precision, torch.bfloat16), is_slow=is_slow)
+    reference = reference_way(device)
+    bf16 = Way("bf16 autocast", How(precision=torch.bfloat16), is_slow=is_slow)
+    parts = How(precision=reference.how.precision, logits=1 << 16)
     ways = [
-        REFERENCE,
-        Way("fp32", partial(_precision, None)),
-        bf16,
-        Way("bf16 weights", nullcontext, BF16, is_slow=is_slow),
-        Way("bf16 weights, audit in bf16", nullcontext, BF16, is_slow=is_slow, audited=bf16),
-        *(Way(f"{n} sequence{'s' * (n > 1)} a step", partial(_split, n)) for n in (1, 2, 64)),
-        Way("torch.compile", nullcontext, COMPILED),
+        reference,
+        bf16 if on_cpu else Way("fp32"),
+        Way("bf16 weights", bf16_weights=True, is_slow=is_slow),
+        Way("bf16 weights, audit in bf16", bf16_weights=True, is_slow=is_slow, audited=bf16),
+        *(
+            Way(f"{n} sequence{'s' * (n > 1)} a step", replace(reference.how, sequences=n))
+            for n in (1, 2, 64)
+        ),
+        Way("logits in parts, activations again", replace(parts, checkpointing=True)),
+        Way("torch.compile", replace(reference.how, compiled=True)),
     ]
-    if on_cpu:
-        del ways[1]  # the reference is fp32
-        return [*ways, Way("2 threads", partial(_threads, 2))]
-    return [*ways, Way("TF32", _tf32)]
+    return [*ways, Way("2 threads", settings=partial(_threads, 2)) if on_cpu else _tf32_way()]
+
+
+def reference_way(device: torch.device) -> Way:
+    """As the nodes compute there, but not compiled."""
+    return Way("as the audit", replace(usual(device), compiled=False))
+
+
+def _tf32_way() -> Way:
+    return Way("TF32", settings=_tf32)
 
 
 def _has_bf16() -> bool:
@@ -80,30 +91,29 @@ class Models:
         self.device = device
         self._config = config
         self._state = state
-        self._models: dict[str, LlamaForCausalLM] = {}
+        self._models: dict[tuple[How, bool], LossModel] = {}
 
     def gradient(self, way: Way, batches: Iterable[TokenBatch], points: Points | None) -> Delta:
         """The gradient at the state's present parameters.
 
         Raises: RuntimeError if torch.compile does not work here.
         """
-        model = self._ready(way.model)
+        model = self._ready(way)
         with way.settings():
-            if way.model == BF16:
+            if way.bf16_weights:
                 return _gradient_of_bf16(model, batches, points)
             return gradient(model, batches, points)
 
-    def _ready(self, kind: str) -> LlamaForCausalLM:
+    def _ready(self, way: Way) -> LossModel:
+        kind = way.how, way.bf16_weights
         if kind not in self._models:
-            model = build_model(self._config, self._state.parameters, self.device)
-            if kind == COMPILED:
-                model.compile()
-            self._models[kind] = model
+            llama = build_model(self._config, self._state.parameters, self.device)
+            self._models[kind] = LossModel(llama, way.how)
         model = self._models[kind]
-        if kind == BF16:
-            _cast(model, self._state.parameters)
+        if way.bf16_weights:
+            _cast(model.llama, self._state.parameters)
         else:
-            refresh(model, self._state.parameters)
+            refresh(model.llama, self._state.parameters)
         return model
 
 
@@ -114,7 +124,7 @@ def _cast(model: LlamaForCausalLM, parameters: dict[str, Floats]) -> None:
 
 
 def _gradient_of_bf16(
-    model: LlamaForCausalLM, batches: Iterable[TokenBatch], points: Points | None
+    model: LossModel, batches: Iterable[TokenBatch], points: Points | None
 ) -> Delta:
     """As `gradient`, but each page accumulates in bf16, and pages add up in float32."""
     total: list[Floats] = []
@@ -125,36 +135,13 @@ def _gradient_of_bf16(
         model.zero_grad(set_to_none=True)
         for loss in gradients._losses(model, batch):
             torch.autograd.backward(loss / predicted)
-        found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        found = {name: p.grad for name, p in model.llama.named_parameters() if p.grad is not None}
         page = [found[name].float().reshape(-1).cpu().numpy() for name in sorted(found)]
         total = [a + b for a, b in zip(total, page, strict=True)] if total else page
         shares.append(points.gather(page) if points else np.empty(0, np.float32))
         tokens += predicted
     pages = np.float32(len(shares))
     return Delta(tuple(flat / pages for flat in total), 0.0, tokens, np.stack(shares) / pages)
-
-
-@contextmanager
-def _changed(place: object, name: str, value: object) -> Iterator[None]:
-    before = getattr(place, name)
-    setattr(place, name, value)
-    try:
-        yield
-    finally:
-        setattr(place, name, before)
-
-
-def _precision(dtype: torch.dtype | None) -> AbstractContextManager[None]:
-    """Autocast to `dtype`, or not at all."""
-
-    def chosen(device: torch.device) -> AbstractContextManager[object]:
-        return nullcontext() if dtype is None else torch.autocast(device.type, dtype)
-
-    return _changed(gradients, "_precision", chosen)
-
-
-def _split(sequences: int) -> AbstractContextManager[None]:
-    return _changed(gradients, "SEQUENCES_PER_STEP", sequences)
 
 
 @contextmanager
@@ -169,7 +156,9 @@ def _threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def _tf32() -> Iterator[None]:
-    with ExitStack() as stack:
-        stack.enter_context(_precision(None))
-        stack.enter_context(_changed(torch.backends.cuda.matmul, "allow_tf32", True))
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    try:
         yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before

@@ -180,7 +180,7 @@ def examine(node: Node, this: Round, task: Task, received: Received) -> Finding 
 def _examine_all(node: Node, this: Round, hotkey: str, opened: Opened) -> Finding:
     codec = node.run.exchange.codec
     delta = node.worker.compute(this.pages[hotkey])
-    recomputed = codec.roundtrip(this.chosen.gather(delta.tensors))
+    recomputed = codec.roundtrip(delta.on_slice(this.chosen))
     control = codec.decode(this.control)
     result = compare(opened.values, recomputed, control, this.chosen.bounds)
     refusal = judge(result, node.run.gate, this.chosen.layout.names)

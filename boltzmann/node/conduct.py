@@ -58,7 +58,7 @@ class Honest:
     async def offer(
         self, node: Node, window: int, chosen: Slice, delta: Delta, members: list[Peer]
     ) -> Offer | None:
-        values = await node.worker.run(lambda: chosen.gather(delta.tensors))
+        values = await node.worker.run(lambda: delta.on_slice(chosen))
         return Offer(values, delta.shares)
 
 

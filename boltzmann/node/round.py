@@ -123,8 +123,8 @@ class Round:
     def set_control(self, node: Node, gradient: Delta) -> None:
         """In the worker's thread: hold the control gradient as audits need it."""
         codec = node.run.exchange.codec
-        self.control = codec.encode(self.chosen.gather(gradient.tensors))
-        self.control_points = codec.roundtrip(self.points.gather(gradient.tensors))
+        self.control = codec.encode(gradient.on_slice(self.chosen))
+        self.control_points = codec.roundtrip(gradient.on_points(self.points))
 
 
 async def assign(node: Node, window: int) -> Duty:
@@ -174,7 +174,7 @@ def on_page(node: Node, this: Round, gradient: Delta, pages: int) -> OnPage:
     codec, part = node.run.exchange.codec, np.float32(1.0 / pages)
     return OnPage(
         codec.roundtrip(gradient.shares[0] * part),
-        codec.roundtrip(this.chosen.gather(gradient.tensors) * part),
+        codec.roundtrip(gradient.on_slice(this.chosen) * part),
     )
 
 

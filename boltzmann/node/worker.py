@@ -13,7 +13,8 @@ from boltzmann.config import RunConfig
 from boltzmann.errors import ConfigError
 from boltzmann.ports import LoadPages
 from boltzmann.protocol.points import Points
-from boltzmann.train.gradients import Delta, gradient, mean_loss
+from boltzmann.train.gradients import Delta, LossModel, gradient, mean_loss
+from boltzmann.train.how import How, usual
 from boltzmann.train.model import build_model, refresh
 from boltzmann.train.state import ModelState
 
@@ -52,11 +53,13 @@ class Worker:
         state: ModelState,
         load: LoadPages,
         device: torch.device,
+        how: How | None = None,
     ) -> None:
         self.state = state
         self._config = config
         self._load = load
-        self._model = build_model(config.model, state.parameters, device)
+        llama = build_model(config.model, state.parameters, device)
+        self._model = LossModel(llama, how or usual(device))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="worker")
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -72,13 +75,13 @@ class Worker:
         return await self.run(lambda: self._loss(pages))
 
     def _loss(self, pages: Sequence[int]) -> float:
-        refresh(self._model, self.state.parameters)
+        refresh(self._model.llama, self.state.parameters)
         with self._load(pages) as batches:
             return mean_loss(self._model, batches)
 
     def compute(self, pages: Sequence[int], points: Points | None = None) -> Delta:
         """As `delta`; to be called in the worker's thread only."""
-        refresh(self._model, self.state.parameters)
+        refresh(self._model.llama, self.state.parameters)
         with self._load(pages) as batches:
             return gradient(self._model, batches, points)
 

@@ -113,6 +113,13 @@ class Slice:
         else:
             flat[: len(flat) // size * size].reshape(-1, size)[chunks] = values
 
+    def places(self, tensor: int) -> NDArray[np.int64]:
+        """Where a tensor's values of the slice lie in the tensor's 1-D view, in order."""
+        size = self.layout.chunk_size
+        inside = self.chosen[tensor][:, None] * size + np.arange(size, dtype=np.int64)
+        places: NDArray[np.int64] = inside.reshape(-1)[: self._length(tensor, self.chosen[tensor])]
+        return places
+
     def gather(self, tensors: Sequence[Floats]) -> Floats:
         """The slice's values `[size] float32` out of all tensors' 1-D views.
 

@@ -12,7 +12,7 @@ owner, and whoever could write there could do what the owner can.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, TypeVar
 
 import numpy as np
@@ -40,7 +40,7 @@ from boltzmann.train.gradients import Delta
 from boltzmann.train.state import split
 
 Floats = NDArray[np.float32]
-Tensors = tuple[Floats, ...]
+Tensors = Sequence[Floats]
 
 
 class Adversary(Honest):
