@@ -4,7 +4,7 @@ import sys
 
 try:
     from boltzmann.app.main import run_node
-    from boltzmann.app.settings import NodeConfig
+    from boltzmann.app.nodeconfig import NodeConfig
     from boltzmann.node.node import Node
     from boltzmann.protocol.commitment import Role
 except ModuleNotFoundError as error:

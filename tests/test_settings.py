@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from boltzmann.app.settings import NodeConfig, Secret, read_settings
+from boltzmann.app.nodeconfig import NodeConfig, Secret
+from boltzmann.app.settings import read_settings
 from boltzmann.errors import ConfigError
 
 ACCESS, SECRET = "AKIA-the-access-key", "the/secret+key"
@@ -60,14 +61,14 @@ def test_every_option_may_be_a_flag_or_a_variable(env_file: Path) -> None:
     for item in FLAGS:
         flag, variable = item.metadata["flag"], item.metadata["env"]
         special = {"netuid": "7", "wandb_mode": "offline", "network": "embedded:x"}
-        special["crash_at"] = "before:seal:3"
+        special |= {"crash_at": "before:seal:3", "actual_batch_size": "9", "compile": "off"}
         value = {**special, "adversary": "half"}.get(item.name, "text")
         by_variable = {**ENVIRONMENT, "SUBTENSOR_NETWORK": "embedded:y", variable: value}
         by_flag = {**ENVIRONMENT, "SUBTENSOR_NETWORK": "embedded:y"}
         arguments = [flag, value]
-        if item.name == "sync_state":  # it is always on: see below
+        if item.name in ("sync_state", "remote", "baseline", "random"):  # see below
             continue
-        if item.name == "use_wandb":
+        if item.type == "bool":
             by_variable[variable] = "1"
             arguments = [flag]
         found = read(env_file, *arguments, environment=by_flag)
@@ -85,6 +86,40 @@ def test_a_node_always_catches_up(env_file: Path) -> None:
     assert read(env_file, environment=ENVIRONMENT).sync_state
     with pytest.raises(ConfigError, match=r"--sync_state 0 is not possible"):
         read(env_file, environment={**ENVIRONMENT, "SYNC_STATE": "0"})
+
+
+def test_options_of_the_first_version_work_or_say_what_replaced_them(env_file: Path) -> None:
+    assert read(env_file, "--remote").remote
+    assert read(env_file).remote
+    with pytest.raises(ConfigError, match=r"--remote 0 .* `boltzmann simulate`"):
+        read(env_file, environment={**ENVIRONMENT, "REMOTE": "0"})
+    with pytest.raises(ConfigError, match=r"--baseline is gone: .* `boltzmann simulate --peers 1`"):
+        read(env_file, "--baseline")
+    with pytest.raises(ConfigError, match=r"--random is gone: every miner's pages are drawn"):
+        read(env_file, "--random")
+    shown = read(env_file, "--debug", "--trace", "--use_wandb", "--project", "mine")
+    assert (shown.debug, shown.trace, shown.use_wandb, shown.project) == (True, True, True, "mine")
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "said"),
+    [
+        ("--actual_batch_size", "0", "must be 1 or more, got 0"),
+        ("--actual_batch_size", "many", "--actual_batch_size or ACTUAL_BATCH_SIZE must be a whole"),
+        ("--compile", "yes", "must be auto, on or off, got yes"),
+    ],
+)
+def test_how_to_compute_is_checked(env_file: Path, flag: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        read(env_file, flag, value)
+
+
+def test_the_example_file_names_every_variable() -> None:
+    example = (Path(__file__).parents[1] / ".env.example").read_text()
+    told = {line.partition("=")[0] for line in example.splitlines() if "=" in line}
+    hidden = {"ADVERSARY", "CRASH_AT", "SYNC_STATE", "REMOTE", "BASELINE", "RANDOM_PAGES"}
+    known = {item.metadata["env"] for item in fields(NodeConfig)}
+    assert known - hidden <= told <= known
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from boltzmann.app.nodeconfig import NodeConfig
 from boltzmann.config import RunConfig
 from boltzmann.data.open import open_pages
 from boltzmann.data.prefetch import Prefetch
@@ -29,15 +31,30 @@ def open_data(run: RunConfig) -> tuple[PageSchedule, LoadPages]:
     return run.schedule(pages.count), partial(Prefetch, pages, tokenizer, data.sequence_length)
 
 
-def open_worker(run: RunConfig, load: LoadPages, device: str, folder: Path) -> Worker:
-    """The worker's thread, its model and an empty state. Raises: ConfigError for the device."""
+def open_worker(
+    run: RunConfig, load: LoadPages, device: str, folder: Path, settings: NodeConfig | None = None
+) -> Worker:
+    """The worker's thread, its model and an empty state; computing as `settings` say, if given.
+
+    Raises: ConfigError for the device.
+    """
     from boltzmann.node.worker import Worker, pick_device
+    from boltzmann.train.how import usual
     from boltzmann.train.model import parameter_shapes
     from boltzmann.train.state import ModelState
 
     shapes = parameter_shapes(run.model)
     state = ModelState(run.layout(shapes), shapes, run.outer, folder / "undo", run.exchange.history)
-    return Worker(run, state, load, pick_device(device))
+    found = pick_device(device)
+    how = usual(found)
+    if settings is not None:
+        how = replace(
+            how,
+            sequences=settings.actual_batch_size,
+            checkpointing=settings.activation_checkpointing,
+            compiled=how.compiled if settings.compile == "auto" else settings.compile == "on",
+        )
+    return Worker(run, state, load, found, how)
 
 
 def _check_vocabulary(run: RunConfig, tokenizer: Tokenizer) -> None:

@@ -9,7 +9,8 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 
-from boltzmann.app.settings import NodeConfig, read_settings
+from boltzmann.app.nodeconfig import NodeConfig
+from boltzmann.app.settings import read_settings
 from boltzmann.app.setup import open_node
 from boltzmann.errors import BoltzmannError
 from boltzmann.node.node import Node

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from boltzmann.app.lock import only_process
 from boltzmann.app.machine import open_data, open_worker
-from boltzmann.app.settings import NodeConfig
+from boltzmann.app.nodeconfig import NodeConfig
 from boltzmann.chain.connect import connect
 from boltzmann.chain.keys import WalletKeys, load_wallet, require_registered, verify
 from boltzmann.config import RunConfig
@@ -28,7 +28,7 @@ from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.commitment import Commitment, Role, decode
 from boltzmann.protocol.pages import PageSchedule
 from boltzmann.store.s3 import S3Store
-from boltzmann.telemetry.console import Console
+from boltzmann.telemetry.console import Console, Show
 from boltzmann.telemetry.fanout import Fanout
 from boltzmann.telemetry.jsonl import JsonLines
 
@@ -137,7 +137,7 @@ def _machine(
 
     schedule, load = open_data(run)
     folder = settings.folder / run.run.id
-    worker = open_worker(run, load, settings.device, folder)
+    worker = open_worker(run, load, settings.device, folder, settings)
     try:
         checkpoint.read(worker.state, folder / "state", run.run.id)
     except CorruptState as error:  # what the validators hold takes its place
@@ -193,7 +193,8 @@ def _telemetry(settings: NodeConfig, role: Role, neuron: Neuron, run: RunConfig)
             f"--workdir {settings.workdir} cannot hold this node's files ({error}): name another "
             f"folder"
         ) from error
-    console = Console(sys.stdout, name)
+    show = Show.JSON if settings.trace else Show.ALL if settings.debug else Show.NOTABLE
+    console = Console(sys.stdout, name, show)
     sinks: list[Telemetry] = [JsonLines(folder / "events.jsonl"), console]
     if settings.use_wandb:
         from boltzmann.telemetry.wandb_sink import WandbSink

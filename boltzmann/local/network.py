@@ -11,7 +11,7 @@ from pathlib import Path
 
 import bittensor as bt
 
-from boltzmann.app.settings import NodeConfig
+from boltzmann.app.nodeconfig import NodeConfig
 from boltzmann.chain.connect import connect
 from boltzmann.chain.embedded import create_chain
 from boltzmann.chain.keys import EMBEDDED

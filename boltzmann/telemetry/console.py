@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import TextIO
 
 from boltzmann.telemetry import events
@@ -26,26 +28,39 @@ _BAR = 20  # characters
 _WEIGHTS_SHOWN = 12
 
 
+class Show(Enum):
+    """Which events, and how."""
+
+    NOTABLE = "notable"
+    ALL = "all"
+    JSON = "json"
+
+
 class Console:
     """One aligned line per window, one per notable event; `name` is the node's, e.g. "M3".
+
+    `show`: other events too, or each as one line of JSON, in which `node` is the name.
 
     Colours on a terminal, plain text elsewhere. Peers' text is shown without control characters.
     A stream that cannot be written to is given up silently. Calls may come from several threads.
     """
 
-    def __init__(self, stream: TextIO, name: str) -> None:
+    def __init__(self, stream: TextIO, name: str, show: Show = Show.NOTABLE) -> None:
         self._stream = stream
         self._name = name
+        self._show = show
         self._lock = threading.Lock()
         self._lost = False
 
     def event(self, name: str, **fields: object) -> None:
         """Write one line, if this event is one to show."""
-        write = _WRITERS.get(name)
-        if write is None:
+        plain = {key: jsonable(value) for key, value in fields.items()}
+        if self._show is Show.JSON:
+            self._print(json.dumps({"node": self._name, "event": name, **plain}), "")
             return
-        body = write({key: jsonable(value) for key, value in fields.items()})
-        if not body:
+        write = _WRITERS.get(name, _all if self._show is Show.ALL else None)
+        body = write(plain) if write else ""
+        if not body and self._show is Show.NOTABLE:
             return
         line = f"{time.strftime('%H:%M:%S')} {self._name:<4} {name:<8} {body}".rstrip()
         self._print(_printable(line), _COLOURS.get(name, ""))

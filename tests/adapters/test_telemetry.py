@@ -22,7 +22,7 @@ from telemetry_kit import WINDOW
 from boltzmann.errors import ConfigError
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.telemetry import events
-from boltzmann.telemetry.console import Console
+from boltzmann.telemetry.console import Console, Show
 from boltzmann.telemetry.fanout import Fanout
 from boltzmann.telemetry.jsonl import JsonLines
 
@@ -188,6 +188,27 @@ class TestConsole:
             "error    W&B: gone",
             "stopped  reason asked to",
         ]
+
+    def test_every_event_is_shown_on_request(self) -> None:
+        stream = io.StringIO()
+        console = Console(stream, "V0", Show.ALL)
+        console.event("stage", stage="audit", window=4)
+        console.event("ballot", window=4, leader="5F", objection="")
+        console.event("error", what="W&B", detail="gone")
+        assert [line[14:] for line in stream.getvalue().splitlines()] == [
+            "stage    stage audit  window 4",
+            "ballot",
+            "error    W&B: gone",
+        ]
+
+    def test_every_event_may_be_a_line_of_json(self) -> None:
+        stream = io.StringIO()
+        console = Console(stream, "V0", Show.JSON)
+        console.event("rejected", window=4, reason=Reason.GATE)
+        console.event("window", window=5, loss=math.nan)
+        first, second = (json.loads(line) for line in stream.getvalue().splitlines())
+        assert first == {"node": "V0", "event": "rejected", "window": 4, "reason": "gate"}
+        assert second["loss"] == "nan"
 
     def test_many_weights_stay_one_short_line(self) -> None:
         stream = io.StringIO()

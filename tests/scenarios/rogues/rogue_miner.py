@@ -19,7 +19,7 @@ import numpy as np
 
 from boltzmann.app import setup
 from boltzmann.app.main import run_node
-from boltzmann.app.settings import NodeConfig
+from boltzmann.app.nodeconfig import NodeConfig
 from boltzmann.node import miner
 from boltzmann.node.conduct import Honest, Offer, spread
 from boltzmann.node.membership import Peer

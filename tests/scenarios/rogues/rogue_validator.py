@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from boltzmann.app.main import run_node
-from boltzmann.app.settings import NodeConfig
+from boltzmann.app.nodeconfig import NodeConfig
 from boltzmann.node import propose, validator
 from boltzmann.node.candidate import build
 from boltzmann.node.node import Node
