@@ -44,8 +44,15 @@ def open_worker(
     from boltzmann.train.state import ModelState
 
     shapes = parameter_shapes(run.model)
-    state = ModelState(run.layout(shapes), shapes, run.outer, folder / "undo", run.exchange.history)
     found = pick_device(device)
+    state = ModelState(
+        run.layout(shapes),
+        shapes,
+        run.outer,
+        folder / "undo",
+        run.exchange.history,
+        pinned=found.type == "cuda",
+    )
     how = usual(found)
     if settings is not None:
         how = replace(

@@ -58,6 +58,7 @@ class Worker:
         self.state = state
         self._config = config
         self._load = load
+        self._seen = state.changes - 1  # the state whose parameters the model has
         llama = build_model(config.model, state.parameters, device)
         self._model = LossModel(llama, how or usual(device))
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="worker")
@@ -75,15 +76,21 @@ class Worker:
         return await self.run(lambda: self._loss(pages))
 
     def _loss(self, pages: Sequence[int]) -> float:
-        refresh(self._model.llama, self.state.parameters)
+        self._refresh()
         with self._load(pages) as batches:
             return mean_loss(self._model, batches)
 
     def compute(self, pages: Sequence[int], points: Points | None = None) -> Delta:
         """As `delta`; to be called in the worker's thread only."""
-        refresh(self._model.llama, self.state.parameters)
+        self._refresh()
         with self._load(pages) as batches:
             return gradient(self._model, batches, points)
+
+    def _refresh(self) -> None:
+        """Bring the model up to date with the state: on a device it is a copy of billions."""
+        if self._seen != self.state.changes:
+            refresh(self._model.llama, self.state.parameters)
+            self._seen = self.state.changes
 
     def close(self) -> None:
         """Wait for the running work and end the thread."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from boltzmann.errors import NoRoom, StateError
@@ -63,11 +64,14 @@ class ModelState:
         outer: OuterConfig,
         undo_folder: Path,
         history: int,
+        pinned: bool = False,
     ) -> None:
+        """`pinned`: θ lies where a GPU reads it at full speed, which takes a GPU."""
         self.layout = layout
         self.shapes = shapes
         self.position = Position("", -1, -1, bytes(32))
-        self.theta = np.zeros(layout.total, np.float32)
+        self.changes = 0  # of θ so far; who holds a copy sees whether it is up to date
+        self.theta: Floats = torch.zeros(layout.total, pin_memory=pinned).numpy()
         self.m = np.zeros(layout.total, np.float32)
         self.v = np.zeros(layout.total, np.float32)
         self.counts = [
@@ -111,6 +115,7 @@ class ModelState:
 
         θ is left for the caller, who overwrites all of it.
         """
+        self.changes += 1
         self.position = Position("", -1, -1, bytes(32))
         self._forget(keep=0)
         self.m[:] = 0.0
@@ -236,11 +241,13 @@ class ModelState:
         theta = self._tensors(self.theta)
         present: list[Floats] = []
         try:
+            self.changes += 1
             for tensor, chunks, rows in self._logged(entry):
                 present.append(entry.slice.rows(theta[tensor], tensor, chunks))
                 entry.slice.set_rows(theta[tensor], tensor, chunks, rows[0])
             yield
         finally:
+            self.changes += 1
             # A damaged log ends early: only the pieces it reached have to be put back.
             for (tensor, chunks, _, _), back in zip(
                 self._pieces(entry.slice), present, strict=False
@@ -291,6 +298,7 @@ class ModelState:
     def _write(
         self, chosen: Slice, tensor: int, chunks: NDArray[np.int64], rows: Sequence[Floats]
     ) -> None:
+        self.changes += 1
         for flat, values in zip((self.theta, self.m, self.v), rows, strict=True):
             chosen.set_rows(self._tensors(flat)[tensor], tensor, chunks, values)
 

@@ -181,6 +181,26 @@ def test_the_parameters_before_a_window_can_be_looked_at(tmp_path: Path, leaves_
     assert np.array_equal(state.theta, old)
 
 
+def test_whoever_holds_a_copy_sees_that_the_parameters_have_changed(tmp_path: Path) -> None:
+    state = new_state(tmp_path, SHAPES)
+    seen = [state.changes]
+
+    def has_changed() -> bool:
+        seen.append(state.changes)
+        return seen[-1] != seen[-2]
+
+    state.reset(parameters(SHAPES), GENESIS, 0)
+    assert has_changed()
+    update(state.layout, 1).apply_to(state)
+    assert has_changed()
+    assert not has_changed()
+    with state.parameters_before(1):
+        assert has_changed()
+    assert has_changed()
+    state.undo()
+    assert has_changed()
+
+
 def test_before_a_window_that_is_still_to_come_nothing_changes(tmp_path: Path) -> None:
     state = new_state(tmp_path, SHAPES)
     update(state.layout, 1).apply_to(state)
