@@ -26,17 +26,30 @@ def read_settings(
     env_file: Path = ENV_FILE,
 ) -> NodeConfig:
     """The settings of one process. Raises: ConfigError naming what is missing or malformed."""
-    flags = vars(_parser(program, description).parse_args(arguments))
+    parser = argparse.ArgumentParser(program, description=description)
+    add_node_options(parser)
+    return settings_from(vars(parser.parse_args(arguments)), environment, env_file)
+
+
+def settings_from(
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str] = os.environ,
+    env_file: Path = ENV_FILE,
+) -> NodeConfig:
+    """The settings, from flags by field name. Raises: ConfigError naming all that is missing."""
     stored = _stored(env_file)
     values: dict[str, Any] = {}
+    missing: list[str] = []
     for item in fields(NodeConfig):
         name = item.metadata["env"]
         given = flags.get(item.name)
         text = given if given is not None else environment.get(name) or stored.get(name)
         if not text and item.default is MISSING:
-            raise ConfigError(_missing(item, env_file))
-        if text is not None:
+            missing.append(_missing(item, env_file))
+        elif text is not None:
             values[item.name] = _convert(item, text)
+    if missing:
+        raise ConfigError("; ".join(missing))
     return NodeConfig(**values)
 
 
@@ -51,15 +64,13 @@ def _stored(env_file: Path) -> dict[str, str]:
     return {name: value for name, value in values.items() if value}
 
 
-def _parser(program: str, description: str) -> argparse.ArgumentParser:
+def add_node_options(parser: argparse.ArgumentParser) -> None:
+    """Every setting that has a flag, with the name it has in the environment."""
     secrets = [item for item in fields(NodeConfig) if not item.metadata["flag"]]
-    parser = argparse.ArgumentParser(
-        program,
-        description=description,
-        epilog="Each option may also stand in the environment or in .env under the name in "
-        "brackets; a flag wins over the environment, the environment over .env. Secrets stand "
-        "there only: "
-        + "; ".join(f"{s.metadata['env']}, the {s.metadata['help']}" for s in secrets),
+    parser.epilog = (
+        "Each option may also stand in the environment or in .env under the name in brackets; a "
+        "flag wins over the environment, the environment over .env. Secrets stand there only: "
+        + "; ".join(f"{s.metadata['env']}, the {s.metadata['help']}" for s in secrets)
     )
     for item in fields(NodeConfig):
         flag, default = item.metadata["flag"], item.default
@@ -70,7 +81,6 @@ def _parser(program: str, description: str) -> argparse.ArgumentParser:
             parser.add_argument(flag, dest=item.name, help=text, action="store_const", const="1")
         elif flag:
             parser.add_argument(flag, dest=item.name, help=text, metavar=_metavar(flag))
-    return parser
 
 
 def _metavar(flag: str) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from boltzmann import __version__
-from boltzmann.cli import audit, checkpoint, local, simulate
+from boltzmann.cli import audit, checkpoint, doctor, local, simulate
 from boltzmann.errors import BoltzmannError
 
 
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     local.add(commands)
     simulate.add(commands)
+    doctor.add(commands)
     checkpoint.add(commands)
     audit.add(commands)
     options = parser.parse_args(arguments)

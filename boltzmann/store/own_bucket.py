@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from io import SEEK_END, BytesIO
 from typing import Any, BinaryIO
@@ -82,6 +84,43 @@ class OwnBucket:
             self._create_only()
         except ClientError as error:
             raise self._misconfigured(error) from error
+
+    @property
+    def creates_only(self) -> bool:
+        """Whether the server refuses to overwrite on request; `create` reads first where not.
+
+        Raises: ConfigError, StoreUnavailable.
+        """
+        try:
+            return self._create_only()
+        except ClientError as error:
+            raise self._misconfigured(error) from error
+
+    def server_time(self) -> datetime | None:
+        """The server's clock, to the second; None if it does not tell.
+
+        Raises: ConfigError, StoreUnavailable.
+        """
+        try:
+            with self._answers():
+                answer = self._client.head_bucket(Bucket=self._bucket)
+        except ClientError as error:
+            raise self._misconfigured(error) from error
+        told = answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")
+        try:
+            return parsedate_to_datetime(told)
+        except ValueError:
+            return None
+
+    def takes(self) -> bool:
+        """Whether the bucket takes a write: asked without keys, it must not.
+
+        Raises: StoreUnavailable.
+        """
+        try:
+            return self._put(PROBE_KEY, BytesIO(PROBE_BODY), {})
+        except ClientError:
+            return False
 
     def ensure(self, region: str) -> None:
         """Make the bucket, readable by everyone, where it is absent: for servers of our own.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,16 @@ from boltzmann.store.own_bucket import (
     OwnBucket,
 )
 from boltzmann.store.reader import CONNECT_SECONDS, PublicReader
+
+
+@dataclass(frozen=True)
+class BucketFacts:
+    """`creates_only`: whether the server honours `If-None-Match: *`; `skew_seconds`: its clock less
+    this machine's, None if it does not tell; `open_to_all`: whether anybody may write there."""
+
+    creates_only: bool
+    skew_seconds: float | None
+    open_to_all: bool
 
 
 class S3Store:
@@ -56,10 +69,13 @@ class S3Store:
         if public_url is not None:
             self._address = _own_address("public address", public_url)
         self._reader = PublicReader(connect_seconds=connect_seconds, ca_bundle=ca_bundle)
-        client = _client(
-            endpoint, access_key, secret_key, region, connect_seconds, threads, ca_bundle
+        self._own = _open(
+            *(endpoint, bucket, access_key, secret_key),
+            *(region, connect_seconds, threads, ca_bundle),
         )
-        self._own = OwnBucket(client, endpoint, bucket)
+        self._nobody = partial(
+            _open, endpoint, bucket, "", "", region, connect_seconds, 1, ca_bundle
+        )
 
     def __repr__(self) -> str:
         return f"S3Store({self._address})"
@@ -107,6 +123,19 @@ class S3Store:
                 "by everyone, or give its public address"
             )
 
+    def facts(self) -> BucketFacts:
+        """What `check` does not refuse, but an operator should know.
+
+        Raises: ConfigError, StoreUnavailable.
+        """
+        before = datetime.now(timezone.utc)
+        told = self._own.server_time()
+        return BucketFacts(
+            creates_only=self._own.creates_only,
+            skew_seconds=None if told is None else (told - before).total_seconds(),
+            open_to_all=self._nobody().takes(),
+        )
+
     def ensure_bucket(self) -> None:
         """Create the bucket where it is absent, readable by everyone: for servers of our own.
 
@@ -122,6 +151,10 @@ def _own_address(what: str, url: str) -> str:
         raise ConfigError(f"The {what} of this node's bucket cannot be used: {error}") from error
 
 
+def _open(endpoint: str, bucket: str, *client: Any) -> OwnBucket:
+    return OwnBucket(_client(endpoint, *client), endpoint, bucket)
+
+
 def _client(
     endpoint: str,
     access_key: str,
@@ -131,13 +164,14 @@ def _client(
     threads: int,
     ca_bundle: Path | None,
 ) -> Any:
-    """A boto3 client that leaves out what this protocol does by itself.
+    """A boto3 client, unsigned without keys, that leaves out what this protocol does by itself.
 
     Objects carry their own sha256 and signature, so neither checksums nor signed payloads are
     wanted: botocore would read each body twice more. Without `payload_signing_enabled=False` it
     signs payloads over plain http; servers take unsigned ones there too (moto and rclone do).
     """
     import boto3
+    from botocore import UNSIGNED
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
 
@@ -149,6 +183,7 @@ def _client(
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         proxies={},
+        signature_version=None if access_key else UNSIGNED,
         s3={"addressing_style": "path", "payload_signing_enabled": False},
     )
     try:
@@ -156,8 +191,8 @@ def _client(
             "s3",
             endpoint_url=endpoint,
             region_name=region,
-            aws_access_key_id=access_key,
-            aws_secret_access_key=secret_key,
+            aws_access_key_id=access_key or None,
+            aws_secret_access_key=secret_key or None,
             verify=True if ca_bundle is None else str(ca_bundle),
             config=config,
         )

@@ -248,3 +248,13 @@ def test_check_names_a_bucket_nobody_else_can_read(place: Place, store: S3Store)
     private = place.store("contract", public_url=f"{place.public}/another-bucket")
     with pytest.raises(ConfigError, match="Peers cannot read"):
         private.check()
+
+
+def test_what_an_operator_should_know_of_the_bucket(
+    request: pytest.FixtureRequest, store: S3Store
+) -> None:
+    """moto takes any keys, or none; rclone asks for its own, and overwrites on request."""
+    facts = store.facts()
+    assert facts.creates_only == ("[moto]" in request.node.name)
+    assert facts.open_to_all == ("[moto" in request.node.name)
+    assert facts.skew_seconds is None or abs(facts.skew_seconds) < 60.0
