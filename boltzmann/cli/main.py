@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from boltzmann import __version__
-from boltzmann.cli import audit, checkpoint, doctor, local, simulate
+from boltzmann.cli import audit, checkpoint, doctor, local, simulate, status
 from boltzmann.errors import BoltzmannError
 
 
@@ -19,6 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     local.add(commands)
     simulate.add(commands)
     doctor.add(commands)
+    status.add(commands)
     checkpoint.add(commands)
     audit.add(commands)
     options = parser.parse_args(arguments)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from machine_kit import Ended, closed_port, machine_in
+from machine_kit import Machine, closed_port, machine_in
 
+from boltzmann.app.doctor import Finding, Mark, examine, examine_bucket
+from boltzmann.app.nodeconfig import NodeConfig
 from boltzmann.app.settings import settings_from
 from boltzmann.errors import ConfigError
+from boltzmann.local.plan import NETUID
+from boltzmann.protocol.commitment import Role
 
 CASES: dict[str, tuple[Mapping[str, str], tuple[str, ...], str, str, str]] = {
     # changes, arguments, the check that finds it, its mark, what it says
@@ -45,46 +48,60 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def endings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ended]]:
-    folder = tmp_path_factory.mktemp("doctor")
-    with machine_in(folder) as machine, ThreadPoolExecutor(2) as pool:
-        running = {
-            name: pool.submit(machine.boltzmann, name, changes, "doctor", *arguments, "--json")
-            for name, (changes, arguments, *_) in CASES.items()
-        }
-        yield {name: future.result() for name, future in running.items()}
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    with machine_in(tmp_path_factory.mktemp("doctor")) as found:
+        yield found
 
 
-def findings(ended: Ended) -> dict[str, dict[str, str]]:
-    rows = [json.loads(line) for line in ended.output.splitlines()]
-    return {row["check"]: row for row in rows}
+def settings_on(machine: Machine, changes: Mapping[str, str]) -> NodeConfig:
+    """Those of the network's guest, some changed."""
+    return settings_from(
+        {}, {"NETUID": str(NETUID), **changes}, machine.network.folder / "guest.env"
+    )
+
+
+async def findings(machine: Machine, name: str) -> dict[str, Finding]:
+    changes, options, *_ = CASES[name]
+    settings = settings_on(machine, changes)
+    role = Role.VALIDATOR if "--validator" in options else Role.MINER
+    checks = examine_bucket(settings) if "bucket" in options else examine(settings, role)
+    return {finding.name.replace("_", " "): finding async for finding in checks}
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_wrong_is_found_where_it_is(endings: dict[str, Ended], name: str) -> None:
+async def test_what_is_wrong_is_found_where_it_is(machine: Machine, name: str) -> None:
     _, _, check, mark, said = CASES[name]
-    ended = endings[name]
-    assert "Traceback" not in ended.errors
-    assert "local-secret" not in ended.errors + ended.output
-    found = findings(ended)
-    assert found[check]["mark"] == mark
-    assert said in found[check]["detail"]
-    failed = [row["check"] for row in found.values() if row["mark"] == "failed"]
+    found = await findings(machine, name)
+    assert found[check].mark is Mark(mark)
+    assert said in found[check].detail
+    failed = [check for check, finding in found.items() if finding.mark is Mark.FAILED]
     assert failed == ([check] if mark == "failed" else [])
-    assert ended.code == (1 if failed else 0)
+    assert not any("local-secret" in finding.detail for finding in found.values())
 
 
-def test_a_well_machine_has_a_line_for_everything(endings: dict[str, Ended]) -> None:
-    found = findings(endings["well"])
+async def test_a_well_machine_has_a_line_for_everything(machine: Machine) -> None:
+    found = await findings(machine, "well")
     assert list(found) == CHECKS
-    assert {row["mark"] for row in found.values()} <= {"ok", "skipped", "warning"}
-    assert found["permit"]["mark"] == "skipped"
+    assert Mark.FAILED not in {finding.mark for finding in found.values()}
+    assert found["permit"].mark is Mark.SKIPPED
 
 
-def test_what_needs_something_that_failed_is_skipped(endings: dict[str, Ended]) -> None:
-    found = findings(endings["silent bucket"])
-    assert [row["check"] for row in found.values() if row["mark"] == "skipped"] == [
+async def test_what_needs_something_that_failed_is_skipped(machine: Machine) -> None:
+    found = await findings(machine, "silent bucket")
+    assert [check for check, finding in found.items() if finding.mark is Mark.SKIPPED] == [
         *("bucket details", "run", "permit", "data")
+    ]
+
+
+def test_the_command_says_the_same_and_ends_with_what_it_found(machine: Machine) -> None:
+    well = machine.boltzmann("well", {}, "doctor", "bucket")
+    assert (well.code, well.errors) == (0, "")
+    assert [line.split()[0] for line in well.output.splitlines()] == ["ok", "warning", "ok", "ok"]
+    ill = machine.boltzmann("ill", {"BUCKET": "not-there"}, "doctor", "bucket", "--json")
+    rows = [json.loads(line) for line in ill.output.splitlines()]
+    assert (ill.code, ill.errors) == (1, "")
+    assert [(row["check"], row["mark"]) for row in rows] == [
+        *(("bucket", "failed"), ("bucket details", "skipped"))
     ]
 
 
