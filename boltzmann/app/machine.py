@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,12 +13,16 @@ from boltzmann.config import RunConfig
 from boltzmann.data.open import open_pages
 from boltzmann.data.prefetch import Prefetch
 from boltzmann.data.tokenizer import open_tokenizer
-from boltzmann.errors import ConfigError
+from boltzmann.errors import BoltzmannError, ConfigError
 from boltzmann.ports import LoadPages, Tokenizer
 from boltzmann.protocol.pages import PageSchedule
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import
+    import torch
+
     from boltzmann.node.worker import Worker
+    from boltzmann.train.how import How
+    from boltzmann.train.team import Team
 
 
 def open_data(run: RunConfig) -> tuple[PageSchedule, LoadPages]:
@@ -32,19 +37,27 @@ def open_data(run: RunConfig) -> tuple[PageSchedule, LoadPages]:
 
 
 def open_worker(
-    run: RunConfig, load: LoadPages, device: str, folder: Path, settings: NodeConfig | None = None
+    run: RunConfig,
+    load: LoadPages,
+    device: str,
+    folder: Path,
+    settings: NodeConfig | None = None,
+    team: Team | None = None,
 ) -> Worker:
-    """The worker's thread, its model and an empty state; computing as `settings` say, if given.
+    """The worker's thread, its model and an empty state; computing as `settings` say, if given,
+    and with the `team` that this process leads.
 
     Raises: ConfigError for the device.
     """
     from boltzmann.node.worker import Worker, pick_device
-    from boltzmann.train.how import usual
     from boltzmann.train.model import parameter_shapes
     from boltzmann.train.state import ModelState
 
     shapes = parameter_shapes(run.model)
-    found = pick_device(device)
+    found = pick_device(device) if team is None else team.device
+    how = _how(found, settings)
+    if team is not None:
+        team.share((run.encode(), how))  # and none of the settings' secrets
     state = ModelState(
         run.layout(shapes),
         shapes,
@@ -53,15 +66,43 @@ def open_worker(
         run.exchange.history,
         pinned=found.type == "cuda",
     )
-    how = usual(found)
-    if settings is not None:
-        how = replace(
-            how,
-            sequences=settings.actual_batch_size,
-            checkpointing=settings.activation_checkpointing,
-            compiled=how.compiled if settings.compile == "auto" else settings.compile == "on",
-        )
-    return Worker(run, state, load, found, how)
+    return Worker(run, state, load, found, how, team)
+
+
+def assist_node(team: Team) -> None:
+    """Compute for the team's leader until it lets this process go.
+
+    Raises: ConfigError, DataError as the leader does for the same run.
+    """
+    from boltzmann.train.engine import assist
+    from boltzmann.train.sharded import ShardedModel
+
+    # What stops the node stops this process as well, once the node has saved its state.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        begun = team.share(None)
+        if begun is None:
+            return
+        run, how = RunConfig.parse(begun[0]), begun[1]
+        _, load = open_data(run)
+        assist(ShardedModel(run.model, how, team), load, team)
+    except RuntimeError as error:  # the connection's
+        raise BoltzmannError(f"the node that this process computes for is gone: {error}") from error
+
+
+def _how(device: torch.device, settings: NodeConfig | None) -> How:
+    from boltzmann.train.how import usual
+
+    how = usual(device)
+    if settings is None:
+        return how
+    return replace(
+        how,
+        sequences=settings.actual_batch_size,
+        checkpointing=settings.activation_checkpointing,
+        compiled=how.compiled if settings.compile == "auto" else settings.compile == "on",
+    )
 
 
 def _check_vocabulary(run: RunConfig, tokenizer: Tokenizer) -> None:

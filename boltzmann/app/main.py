@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
+from boltzmann.app.machine import assist_node
 from boltzmann.app.nodeconfig import NodeConfig
 from boltzmann.app.settings import read_settings
 from boltzmann.app.setup import open_node
@@ -16,23 +19,50 @@ from boltzmann.errors import BoltzmannError
 from boltzmann.node.node import Node
 from boltzmann.protocol.commitment import Role
 
+if TYPE_CHECKING:
+    from boltzmann.train.team import Team
+
 EXIT_ERROR = 1
 Work = Callable[[Node, NodeConfig], Awaitable[None]]
 
 
 def run_node(role: Role, description: str, arguments: Sequence[str], work: Work) -> int:
-    """Run a node until it is interrupted (exit code 0) or cannot go on (1, with the reason)."""
+    """Run a node until it is interrupted (exit code 0) or cannot go on (1, with the reason).
+
+    Where torchrun started several of this process, the first is the node and the others compute
+    for it until it ends.
+    """
     try:
         settings = read_settings(f"{role.name.lower()}.py", description, arguments)
-        asyncio.run(_until_stopped(settings, role, work))
+        with _team(settings) as team:
+            if team is None or team.leads:
+                asyncio.run(_until_stopped(settings, role, work, team))
+            else:
+                assist_node(team)
     except BoltzmannError as error:
         print(f"{role.name.lower()}: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_ERROR
     return 0
 
 
-async def _until_stopped(settings: NodeConfig, role: Role, work: Work) -> None:
-    task = asyncio.ensure_future(_work(settings, role, work))
+@contextlib.contextmanager
+def _team(settings: NodeConfig) -> Iterator[Team | None]:
+    """The others that torchrun has started, if it has."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:  # asked before torch is imported: it takes long
+        yield None
+        return
+    from boltzmann.node.worker import pick_device
+    from boltzmann.train.team import join_team, leave_team
+
+    team = join_team(pick_device(settings.device).type)
+    try:
+        yield team
+    finally:
+        leave_team()
+
+
+async def _until_stopped(settings: NodeConfig, role: Role, work: Work, team: Team | None) -> None:
+    task = asyncio.ensure_future(_work(settings, role, work, team))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, task.cancel)
@@ -43,8 +73,8 @@ async def _until_stopped(settings: NodeConfig, role: Role, work: Work) -> None:
         await task
 
 
-async def _work(settings: NodeConfig, role: Role, work: Work) -> None:
-    async with open_node(settings, role) as node:
+async def _work(settings: NodeConfig, role: Role, work: Work, team: Team | None) -> None:
+    async with open_node(settings, role, team) as node:
         try:
             await work(node, settings)
         except asyncio.CancelledError:

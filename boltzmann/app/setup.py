@@ -34,13 +34,17 @@ from boltzmann.telemetry.jsonl import JsonLines
 
 if TYPE_CHECKING:
     from boltzmann.node.worker import Worker
+    from boltzmann.train.team import Team
 
 _START_SECONDS = 30.0  # for the one read of run.toml
 
 
 @asynccontextmanager
-async def open_node(settings: NodeConfig, role: Role) -> AsyncIterator[Node]:
-    """The node these settings describe; closed, with its state saved, at the end.
+async def open_node(
+    settings: NodeConfig, role: Role, team: Team | None = None
+) -> AsyncIterator[Node]:
+    """The node these settings describe; closed, with its state saved, at the end. The processes of
+    a `team`, which this one leads, compute for it.
 
     Raises: ConfigError, ChainError, StoreError or DataError naming the fact, place and mend.
     """
@@ -62,7 +66,8 @@ async def open_node(settings: NodeConfig, role: Role) -> AsyncIterator[Node]:
         _require_permit(role, neuron, settings.netuid)
         telemetry = _telemetry(settings, role, neuron, run)
         with closing(telemetry), only_process(settings.folder / run.run.id):
-            async with _running(settings, role, run, keys, chain, store, telemetry) as node:
+            computing = _machine(settings, run, telemetry, team)
+            async with _running(settings, role, run, keys, chain, store, *computing) as node:
                 telemetry.event(
                     "started",
                     role=role.name.lower(),
@@ -86,13 +91,14 @@ async def _running(
     chain: Chain,
     store: Store,
     telemetry: Telemetry,
+    schedule: PageSchedule,
+    worker: Worker,
 ) -> AsyncIterator[Node]:
     from boltzmann.node.councils import Councils
     from boltzmann.node.ingest import fetch_seconds
     from boltzmann.node.manifests import Manifests
 
     folder = settings.folder / run.run.id
-    schedule, worker = _machine(settings, run, telemetry)
     chain = Patient(chain, telemetry)
     blocks = Blocks(chain, telemetry)
     await blocks.start()
@@ -130,19 +136,19 @@ async def _running(
 
 
 def _machine(
-    settings: NodeConfig, run: RunConfig, telemetry: Telemetry
-) -> tuple[PageSchedule, Worker]:
+    settings: NodeConfig, run: RunConfig, telemetry: Telemetry, team: Team | None
+) -> tuple[Telemetry, PageSchedule, Worker]:
     """Data, model and state as this node left them. Raises: ConfigError, DataError."""
     from boltzmann.train import checkpoint
 
     schedule, load = open_data(run)
     folder = settings.folder / run.run.id
-    worker = open_worker(run, load, settings.device, folder, settings)
+    worker = open_worker(run, load, settings.device, folder, settings, team)
     try:
         checkpoint.read(worker.state, folder / "state", run.run.id)
     except CorruptState as error:  # what the validators hold takes its place
         telemetry.event("error", what="the saved state", detail=str(error))
-    return schedule, worker
+    return telemetry, schedule, worker
 
 
 async def _refuse_owner(chain: Chain, keys: WalletKeys) -> None:

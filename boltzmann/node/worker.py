@@ -13,10 +13,11 @@ from boltzmann.config import RunConfig
 from boltzmann.errors import ConfigError
 from boltzmann.ports import LoadPages
 from boltzmann.protocol.points import Points
-from boltzmann.train.gradients import Delta, LossModel, gradient, mean_loss
+from boltzmann.train.engine import Engine, OwnEngine, TeamEngine
+from boltzmann.train.gradients import Delta
 from boltzmann.train.how import How, usual
-from boltzmann.train.model import build_model, refresh
 from boltzmann.train.state import ModelState
+from boltzmann.train.team import Team
 
 T = TypeVar("T")
 
@@ -54,13 +55,17 @@ class Worker:
         load: LoadPages,
         device: torch.device,
         how: How | None = None,
+        team: Team | None = None,
     ) -> None:
+        """With a `team`, which this process leads, the others compute too."""
         self.state = state
-        self._config = config
-        self._load = load
-        self._seen = state.changes - 1  # the state whose parameters the model has
-        llama = build_model(config.model, state.parameters, device)
-        self._model = LossModel(llama, how or usual(device))
+        self._seen = state.changes - 1  # the state whose parameters the engine has
+        how = how or usual(device)
+        self._backend: Engine = (
+            OwnEngine(config.model, state.parameters, load, device, how)
+            if team is None
+            else TeamEngine(config.model, load, how, team)
+        )
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="worker")
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -77,21 +82,20 @@ class Worker:
 
     def _loss(self, pages: Sequence[int]) -> float:
         self._refresh()
-        with self._load(pages) as batches:
-            return mean_loss(self._model, batches)
+        return self._backend.loss(pages)
 
     def compute(self, pages: Sequence[int], points: Points | None = None) -> Delta:
         """As `delta`; to be called in the worker's thread only."""
         self._refresh()
-        with self._load(pages) as batches:
-            return gradient(self._model, batches, points)
+        return self._backend.gradient(pages, points)
 
     def _refresh(self) -> None:
-        """Bring the model up to date with the state: on a device it is a copy of billions."""
+        """Bring the engine up to date with the state: on a device it is a copy of billions."""
         if self._seen != self.state.changes:
-            refresh(self._model.llama, self.state.parameters)
+            self._backend.refresh(self.state.parameters)
             self._seen = self.state.changes
 
     def close(self) -> None:
         """Wait for the running work and end the thread."""
         self._thread.shutdown(wait=True, cancel_futures=True)
+        self._backend.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import overload
 
@@ -16,8 +17,33 @@ Floats = NDArray[np.float32]
 Places = NDArray[np.int64]
 
 
-class DeviceTensors(Sequence[Floats]):
-    """1-D float32 tensors on a device, in sorted name order; an item is copied to the host.
+class Away(Sequence[Floats]):
+    """1-D float32 tensors in sorted name order that lie elsewhere; an item is copied to here."""
+
+    @overload
+    def __getitem__(self, index: int) -> Floats: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Floats]: ...
+    def __getitem__(self, index: int | slice) -> Floats | Sequence[Floats]:
+        if isinstance(index, slice):
+            return [self._one(number) for number in range(len(self))[index]]
+        return self._one(range(len(self))[index])
+
+    @abstractmethod
+    def _one(self, index: int) -> Floats:
+        """A copy of one tensor."""
+
+    @abstractmethod
+    def on_slice(self, chosen: Slice) -> Floats:
+        """The slice's values `[size] float32`."""
+
+    @abstractmethod
+    def on_points(self, points: Points) -> Floats:
+        """The points' values `[size] float32`."""
+
+
+class DeviceTensors(Away):
+    """Tensors on a GPU.
 
     A window exchanges one value in a hundred: only those cross to the host.
     """
@@ -28,22 +54,14 @@ class DeviceTensors(Sequence[Floats]):
     def __len__(self) -> int:
         return len(self._tensors)
 
-    @overload
-    def __getitem__(self, index: int) -> Floats: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Floats]: ...
-    def __getitem__(self, index: int | slice) -> Floats | Sequence[Floats]:
-        if isinstance(index, slice):
-            return [tensor.cpu().numpy() for tensor in self._tensors[index]]
+    def _one(self, index: int) -> Floats:
         found: Floats = self._tensors[index].cpu().numpy()
         return found
 
     def on_slice(self, chosen: Slice) -> Floats:
-        """The slice's values `[size] float32`."""
         return self._take([chosen.places(tensor) for tensor in range(len(self))])
 
     def on_points(self, points: Points) -> Floats:
-        """The points' values `[size] float32`."""
         return self._take(points.chosen)
 
     def _take(self, places: Sequence[Places]) -> Floats:

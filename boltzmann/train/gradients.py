@@ -15,7 +15,7 @@ from transformers.models.llama.modeling_llama import LlamaForCausalLM
 from boltzmann.ports import TokenBatch
 from boltzmann.protocol.points import Points
 from boltzmann.protocol.slices import Slice
-from boltzmann.train.device import DeviceTensors
+from boltzmann.train.device import Away, DeviceTensors
 from boltzmann.train.how import How
 from boltzmann.train.loss import summed_loss
 
@@ -39,13 +39,13 @@ class Delta:
 
     def on_slice(self, chosen: Slice) -> Floats:
         """The slice's values `[size] float32`."""
-        if isinstance(self.tensors, DeviceTensors):
+        if isinstance(self.tensors, Away):
             return self.tensors.on_slice(chosen)
         return chosen.gather(self.tensors)
 
     def on_points(self, points: Points) -> Floats:
         """The audit points' values `[points] float32`."""
-        if isinstance(self.tensors, DeviceTensors):
+        if isinstance(self.tensors, Away):
             return self.tensors.on_points(points)
         return points.gather(self.tensors)
 

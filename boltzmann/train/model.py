@@ -42,17 +42,26 @@ def build_model(
     On the CPU the parameters ARE the arrays' memory, so that an applied update is seen at once; on
     another device they are copies that `refresh` brings up to date.
     """
-    llama = _llama(config)
-    with torch.device("meta"):
-        model: LlamaForCausalLM = LlamaForCausalLM(llama)
+    model = empty_model(config)
     tensors = {name: torch.from_numpy(array).to(device) for name, array in parameters.items()}
     model.load_state_dict(tensors, strict=False, assign=True)
     model.tie_weights()
-    # The rotary table is no parameter: built on the meta device it would stay there.
-    model.model.rotary_emb = LlamaRotaryEmbedding(llama).to(device)
+    place_rotary(model, device)
     model.requires_grad_(True)
+    return model
+
+
+def empty_model(config: ModelConfig) -> LlamaForCausalLM:
+    """The model on the meta device: shapes, and no memory yet."""
+    with torch.device("meta"):
+        model: LlamaForCausalLM = LlamaForCausalLM(_llama(config))
     model.train()
     return model
+
+
+def place_rotary(model: LlamaForCausalLM, device: torch.device) -> None:
+    """Give the model its rotary table: no parameter, it would stay on the meta device."""
+    model.model.rotary_emb = LlamaRotaryEmbedding(model.config).to(device)
 
 
 def refresh(model: LlamaForCausalLM, parameters: Mapping[str, Floats]) -> None:

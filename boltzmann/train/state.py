@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from boltzmann.errors import NoRoom, StateError
@@ -71,7 +70,7 @@ class ModelState:
         self.shapes = shapes
         self.position = Position("", -1, -1, bytes(32))
         self.changes = 0  # of θ so far; who holds a copy sees whether it is up to date
-        self.theta: Floats = torch.zeros(layout.total, pin_memory=pinned).numpy()
+        self.theta = _pinned_zeros(layout.total) if pinned else np.zeros(layout.total, np.float32)
         self.m = np.zeros(layout.total, np.float32)
         self.v = np.zeros(layout.total, np.float32)
         self.counts = [
@@ -314,6 +313,13 @@ def _remove(log: Path) -> None:
     """Delete a log that nothing leads to any more; one that stays is deleted at the next start."""
     with contextlib.suppress(OSError):
         log.unlink()
+
+
+def _pinned_zeros(count: int) -> Floats:
+    import torch  # takes seconds, and only a GPU's owner needs it here
+
+    zeros: Floats = torch.zeros(count, pin_memory=True).numpy()
+    return zeros
 
 
 def split(flat: Floats, layout: Layout) -> list[Floats]:

@@ -78,8 +78,8 @@ def test_it_is_the_mean_of_the_gradients_of_each_pages_mean_loss(
     [
         *(How(sequences=n) for n in (1, 2, 3, 100)),
         How(checkpointing=True),
-        *(How(logits=259 * tokens) for tokens in (1, 7, 30)),
-        How(checkpointing=True, sequences=3, logits=259 * 10),
+        *(How(logits=TINY.vocab_size * tokens) for tokens in (1, 7, 30)),
+        How(checkpointing=True, sequences=3, logits=TINY.vocab_size * 10),
     ],
     ids=str,
 )
@@ -94,7 +94,7 @@ def test_how_it_is_computed_changes_rounding_only(
     assert other.loss == pytest.approx(usual.loss, rel=1e-6)
 
 
-@pytest.mark.parametrize("logits", [259 * 7, 259 * 1000])
+@pytest.mark.parametrize("logits", [TINY.vocab_size * 7, 1 << 20])
 def test_autocast_to_bf16_stays_within_an_audits_gate(tmp_path: Path, logits: int) -> None:
     usual = flat(gradient(loss_model(tmp_path), BATCHES))
     how = How(precision=torch.bfloat16, logits=logits)
@@ -106,7 +106,7 @@ def test_autocast_to_bf16_stays_within_an_audits_gate(tmp_path: Path, logits: in
 
 
 def test_the_loss_is_the_same_without_gradients(tmp_path: Path) -> None:
-    model = loss_model(tmp_path, how=How(logits=259 * 7))
+    model = loss_model(tmp_path, how=How(logits=TINY.vocab_size * 7))
     assert mean_loss(model, BATCHES) == pytest.approx(gradient(model, BATCHES).loss, rel=1e-6)
 
 

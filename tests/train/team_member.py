@@ -1,0 +1,91 @@
+"""One process of a team of two, for the tests: everybody computes, the first writes what came."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from train_kit import TIED, TINY, Tokens, model_state, token_batch
+
+from boltzmann.errors import DataError, StateError
+from boltzmann.protocol.points import draw
+from boltzmann.protocol.slices import select
+from boltzmann.train.engine import TeamEngine, assist
+from boltzmann.train.how import How
+from boltzmann.train.sharded import ShardedModel
+from boltzmann.train.team import Team, join_team, leave_team
+
+BATCHES = (token_batch("one", 5), token_batch("two", 1), token_batch("three", 2))
+HOWS = {"plain": How(), "parts": How(sequences=1, checkpointing=True, logits=400)}
+ORDER = (0, 1, 2)
+MISSING = 9
+
+
+@contextmanager
+def load(pages: Sequence[int]) -> Iterator[Iterator[Tokens]]:
+    def read() -> Iterator[Tokens]:
+        for page in pages:
+            if page == MISSING:
+                raise DataError("page 9 is missing")
+            yield BATCHES[page]
+
+    yield read()
+
+
+def main(out: Path) -> None:
+    team = join_team("cpu")
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, config in (("untied", TINY), ("tied", TIED)):
+            state = model_state(Path(folder) / name, config)
+            chosen, points = select(state.layout, bytes(32)), draw(state.layout, bytes(32), 100)
+            for label, how in HOWS.items():
+                model = ShardedModel(config, how, team)
+                model.refresh(state.parameters if team.leads else None)
+                loss, tokens, shares = model.gradient(load, ORDER, points)
+                key = f"{name}-{label}"
+                found[f"{key}-loss"] = np.array([loss, tokens, model.loss(load, ORDER)])
+                found[f"{key}-shares"] = shares
+                found[f"{key}-slice"] = model.on_slice(chosen)
+                found[f"{key}-points"] = model.on_points(points)
+                try:
+                    model.gradient(load, (0, MISSING), points)
+                except DataError as error:
+                    found[f"{key}-error"] = np.array([str(error)])
+    if team.leads:
+        lead(team, found)
+        np.savez(out, **found)
+    else:
+        assist(ShardedModel(TINY, How(), team), load, team)
+    leave_team()
+
+
+def lead(team: Team, found: dict[str, Any]) -> None:
+    """The same by orders, as a node gives them."""
+    engine = TeamEngine(TINY, load, How(), team)
+    with tempfile.TemporaryDirectory() as folder:
+        state = model_state(Path(folder))
+        engine.refresh(state.parameters)
+        first = engine.gradient(ORDER, draw(state.layout, bytes(32), 100))
+        found["orders-slice"] = first.on_slice(select(state.layout, bytes(32)))
+        found["orders-shares"] = first.shares
+        found["orders-whole"] = np.concatenate(list(first.tensors))
+        found["orders-loss"] = np.array([first.loss, first.tokens, engine.loss(ORDER)])
+        try:
+            engine.gradient((MISSING,), None)
+        except DataError as error:
+            found["orders-error"] = np.array([str(error)])
+        try:
+            first.on_slice(select(state.layout, bytes(32)))
+        except StateError as error:
+            found["orders-stale"] = np.array([str(error)])
+        engine.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,104 @@
+"""Two processes that share a model compute what one does, and no gradient is whole in either."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from team_member import BATCHES, HOWS
+from train_kit import BOTH, TIED, TINY, model_state
+
+from boltzmann.config import ModelConfig
+from boltzmann.protocol.points import draw
+from boltzmann.protocol.slices import select
+from boltzmann.train.gradients import LossModel, gradient
+from boltzmann.train.model import build_model
+
+Values = dict[str, NDArray[np.float64]]
+SIZE = 2
+DEADLINE_S = 240.0
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Values:
+    out = tmp_path_factory.mktemp("team") / "found.npz"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    place = Path(__file__).parent
+    path = os.pathsep.join([str(place), str(place.parents[1])])
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(place / "team_member.py"), str(out)],
+            env={
+                **os.environ,
+                "PYTHONPATH": path,
+                "RANK": str(rank),
+                "LOCAL_RANK": str(rank),
+                "WORLD_SIZE": str(SIZE),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": port,
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(SIZE)
+    ]
+    for process in running:
+        _, errors = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 0, errors[-2000:]
+    with np.load(out) as values:
+        return dict(values)
+
+
+@pytest.mark.parametrize("how", HOWS)
+@BOTH
+def test_a_team_computes_what_one_process_does(
+    found: Values, tmp_path: Path, config: ModelConfig, how: str
+) -> None:
+    state = model_state(tmp_path, config)
+    chosen, points = select(state.layout, bytes(32)), draw(state.layout, bytes(32), 100)
+    model = LossModel(build_model(config, state.parameters, torch.device("cpu")))
+    delta = gradient(model, BATCHES, points)
+    key = f"{'tied' if config is TIED else 'untied'}-{how}"
+    loss, tokens, tested = found[f"{key}-loss"]
+    assert loss == pytest.approx(delta.loss, rel=1e-6)
+    assert tested == pytest.approx(delta.loss, rel=1e-6)
+    assert tokens == delta.tokens
+    for part, usual in (
+        ("slice", delta.on_slice(chosen)),
+        ("points", delta.on_points(points)),
+        ("shares", delta.shares),
+    ):
+        np.testing.assert_allclose(found[f"{key}-{part}"], usual, rtol=1e-3, atol=1e-7)
+    assert str(found[f"{key}-error"][0]) == "page 9 is missing"
+
+
+def test_the_two_are_alike_enough_for_any_gate(found: Values, tmp_path: Path) -> None:
+    state = model_state(tmp_path)
+    chosen = select(state.layout, bytes(32))
+    model = LossModel(build_model(TINY, state.parameters, torch.device("cpu")))
+    one = gradient(model, BATCHES).on_slice(chosen).astype(np.float64)
+    two = found["untied-plain-slice"].astype(np.float64)
+    assert one @ two / np.sqrt((one @ one) * (two @ two)) >= 0.9999
+
+
+def test_a_leaders_orders_come_to_the_same(found: Values, tmp_path: Path) -> None:
+    for part in ("slice", "shares", "loss"):
+        assert np.array_equal(found[f"orders-{part}"], found[f"untied-plain-{part}"]), part
+    state = model_state(tmp_path)
+    model = LossModel(build_model(TINY, state.parameters, torch.device("cpu")))
+    whole = np.concatenate(list(gradient(model, BATCHES).tensors))
+    np.testing.assert_allclose(found["orders-whole"], whole, rtol=1e-3, atol=1e-7)
+
+
+def test_a_page_nobody_can_read_ends_no_team_and_an_old_gradient_is_gone(found: Values) -> None:
+    assert str(found["orders-error"][0]) == "page 9 is missing"
+    assert "keeps its last gradient only" in str(found["orders-stale"][0])
