@@ -70,6 +70,21 @@ def open_hub(
 
 
 @contextmanager
+def a_hub(folder: Path) -> Iterator[DatasetServer]:
+    """A server of `folder`/files that this process takes for the hub, where it has no account."""
+    (folder / "files").mkdir()
+    with serve_dataset(folder / "files") as served, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_ENDPOINT", served.url)
+        patch.setenv("HF_TOKEN", "")
+        patch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(folder / "no-token"))
+        yield served
+
+
+def all_rows(pages: IndexedPages) -> list[str]:
+    return [row for page in range(pages.count) for row in pages.rows(page)]
+
+
+@contextmanager
 def places(root: Path, s3: Place, cache: Path, kind: str) -> Iterator[Open]:
     """Opens folders below `root` by one of KINDS; `s3` is a running service."""
     with ExitStack() as stack:
