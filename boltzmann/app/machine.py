@@ -17,6 +17,8 @@ from boltzmann.protocol.pages import PageSchedule
 if TYPE_CHECKING:  # torch and transformers take seconds to import
     from boltzmann.node.worker import Worker
 
+_PAGES_AHEAD = 4  # a remote page waits for its host most of the time: so many wait together
+
 
 def open_data(run: RunConfig) -> tuple[PageSchedule, LoadPages]:
     """The page schedule, and how pages are read. Raises: ConfigError, DataError."""
@@ -26,7 +28,8 @@ def open_data(run: RunConfig) -> tuple[PageSchedule, LoadPages]:
     )
     tokenizer = open_tokenizer(data.tokenizer)
     _check_vocabulary(run, tokenizer)
-    return run.schedule(pages.count), partial(Prefetch, pages, tokenizer, data.sequence_length)
+    load = partial(Prefetch, pages, tokenizer, data.sequence_length, ahead=_PAGES_AHEAD)
+    return run.schedule(pages.count), load
 
 
 def open_worker(run: RunConfig, load: LoadPages, device: str, folder: Path) -> Worker:

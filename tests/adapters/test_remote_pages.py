@@ -298,5 +298,5 @@ class TestTroubles:
         promised = replace(index, row_starts=index.row_starts + np.array([0, 0, 1]))
         pages = IndexedPages(files, promised, 1)
         assert pages.rows(19) == [LONG[19]]
-        with pytest.raises(DataError, match="row group 1 holds 20 rows where .* footer says 21"):
+        with pytest.raises(DataError, match=r"row group 1 holds 20 rows where .* footer says 21"):
             pages.rows(20)
