@@ -2,7 +2,9 @@
 addresses of the Hugging Face hub: its tree, its revisions, and resolve addresses that redirect to
 another host with a signature that runs out.
 
-    python -m benchmarks.dataset_server FOLDER      # prints its port; ends with its standard input
+    python -m benchmarks.dataset_server FOLDER [SECONDS]
+
+prints its port, and ends with its standard input; each answer waits SECONDS, as if from far away.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ import json
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -228,11 +232,19 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _sha256(path: Path) -> str:
+    return _digest(path, path.stat().st_mtime_ns)
+
+
+@lru_cache
+def _digest(path: Path, changed: int) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def main() -> None:
-    with serve_dataset(Path(sys.argv[1])) as served:
+    folder, *delay = sys.argv[1:]
+    with serve_dataset(Path(folder)) as served:
+        if delay:
+            served.trouble = lambda _: time.sleep(float(delay[0]))
         print(served.port, flush=True)
         sys.stdin.read()
 
