@@ -20,11 +20,17 @@ if TYPE_CHECKING:  # torch and transformers take seconds to import
 _PAGES_AHEAD = 4  # a remote page waits for its host most of the time: so many wait together
 
 
-def open_data(run: RunConfig) -> tuple[PageSchedule, LoadPages]:
-    """The page schedule, and how pages are read. Raises: ConfigError, DataError."""
+def open_data(run: RunConfig, source: str = "") -> tuple[PageSchedule, LoadPages]:
+    """The page schedule, and how pages are read. Raises: ConfigError, DataError.
+
+    `source`: a copy of the run's data on this machine or nearer to it; empty: where the run says.
+    """
     data = run.data
     pages = open_pages(
-        data.source, revision=data.revision, rows_per_page=data.rows_per_page, column=data.column
+        source or data.source,
+        revision=data.revision,
+        rows_per_page=data.rows_per_page,
+        column=data.column,
     )
     tokenizer = open_tokenizer(data.tokenizer)
     _check_vocabulary(run, tokenizer)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from boltzmann import __version__
-from boltzmann.cli import audit, checkpoint, local, simulate
+from boltzmann.cli import audit, checkpoint, data, local, simulate
 from boltzmann.errors import BoltzmannError
 
 
@@ -20,6 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     simulate.add(commands)
     checkpoint.add(commands)
     audit.add(commands)
+    data.add(commands)
     options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)

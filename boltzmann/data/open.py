@@ -69,20 +69,35 @@ def fingerprint(source: str, *, column: str = "text", cache: Path | None = None)
     return _open_source(source, hub, 1, column, "", cache).fingerprint()
 
 
+def pin(source: str, *, column: str = "text", cache: Path | None = None) -> tuple[str, str]:
+    """What a run's config says as `data.source` and `data.revision` to mean `source` as it is now.
+
+    A dataset of the hub is named with its newest commit, unless it names one. Raises: DataError.
+    """
+    hub = parse_hub_source(source)
+    if hub is not None:
+        source = (hub if hub.revision else _newest(hub)).text
+    return source, fingerprint(source, column=column, cache=cache)
+
+
 def _pinned(hub: HubSource, revision: str) -> HubSource:
     """The dataset at its commit. Raises: DataError naming the newest one where none is pinned."""
     at = hub.at(revision)
     if at.revision:
         return at
+    newest = _newest(hub)
+    raise DataError(
+        f"no commit of the dataset {hub.repository} is pinned: set data.revision to a commit, as "
+        f'"{newest.revision}", its newest, or data.source to "{newest.text}" and data.revision to '
+        f"the data's fingerprint"
+    )
+
+
+def _newest(hub: HubSource) -> HubSource:
     from boltzmann.data.hub_host import HubHost
     from boltzmann.data.range_client import RangeClient
 
-    commit = HubHost(hub, RangeClient()).newest_commit()
-    named = HubSource(hub.repository, commit, hub.path).text
-    raise DataError(
-        f"no commit of the dataset {hub.repository} is pinned: set data.revision to a commit, as "
-        f'"{commit}", its newest, or data.source to "{named}" and data.revision to the fingerprint'
-    )
+    return HubSource(hub.repository, HubHost(hub, RangeClient()).newest_commit(), hub.path)
 
 
 def _open_source(

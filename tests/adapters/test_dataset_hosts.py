@@ -17,7 +17,7 @@ from parquet_kit import (
     upload,
     write_parquet,
 )
-from store_servers import KEYS, Place, moto_behind, moto_place
+from store_servers import KEYS, Place, moto_behind
 
 from benchmarks.dataset_server import COMMIT, REPOSITORY, DatasetServer
 from boltzmann.data.open import fingerprint, open_pages
@@ -97,21 +97,21 @@ class TestS3:
             again = open_remote(source, "text", 1, cache=tmp_path / "cache", expected=pinned)
             assert all_rows(again) == list(TEXTS)
 
-    def test_folders_files_and_what_is_not_there(self, tmp_path: Path) -> None:
+    def test_folders_files_and_what_is_not_there(self, s3: str, tmp_path: Path) -> None:
         parquet_folder(tmp_path / "data")
-        with moto_place(tmp_path) as place:
-            upload(tmp_path, place, "public")
-            folder = s3_pages(place, "public/data/c", tmp_path)
-            file = s3_pages(place, "public/data/c/0.parquet", tmp_path)
-            assert all_rows(folder) == all_rows(file) == list(TEXTS[7:9])
-            assert folder.fingerprint() == file.fingerprint()
-            for path, said in (
-                ("public/none", r"holds no \*\.parquet file"),
-                ("public/none.parquet", "is not there|is not for everybody"),
-                ("nobodys-bucket", "is not there"),
-            ):
-                with pytest.raises(DataError, match=said):
-                    s3_pages(place, path, tmp_path)
+        place = Place(s3, s3)
+        upload(tmp_path, place, "public-dataset")
+        folder = s3_pages(place, "public-dataset/data/c", tmp_path)
+        file = s3_pages(place, "public-dataset/data/c/0.parquet", tmp_path)
+        assert all_rows(folder) == all_rows(file) == list(TEXTS[7:9])
+        assert folder.fingerprint() == file.fingerprint()
+        for path, said in (
+            ("public-dataset/none", r"holds no \*\.parquet file"),
+            ("public-dataset/none.parquet", "is not there"),
+            ("nobodys-bucket", "is not there"),
+        ):
+            with pytest.raises(DataError, match=said):
+                s3_pages(place, path, tmp_path)
 
     @pytest.mark.parametrize("source", ["s3://", "s3://b/p?x=1", "s3:///p"])
     def test_an_address_that_is_none_is_refused(self, source: str) -> None:

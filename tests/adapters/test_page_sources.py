@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from parquet_kit import KINDS, TEXTS, parquet_folder, places, write_parquet
-from store_servers import Place, moto_place
+from store_servers import Place
 
 from boltzmann.data.bundled import ROW_BYTES, BundledPages
 from boltzmann.data.hf_folder import SavedDatasetPages
@@ -43,15 +43,9 @@ Contract = tuple[Make, Callable[[], tuple[str, ...]]]
 NAMES = ("bundled", "saved", *KINDS)
 
 
-@pytest.fixture(scope="module")
-def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    with moto_place(tmp_path_factory.mktemp("moto")) as place:
-        yield place
-
-
 @pytest.fixture(params=NAMES)
 def source(
-    request: pytest.FixtureRequest, s3: Place, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, s3: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Path, Contract]]:
     """A folder to make sources in, how one is made, and the rows it holds."""
     root, name = tmp_path_factory.mktemp("source"), request.param
@@ -61,7 +55,7 @@ def source(
         make: Make = lambda p, rows: SavedDatasetPages(saved_dataset(p), "text", rows)  # noqa: E731
         yield root, (make, lambda: TEXTS)
     else:
-        with places(root, s3, tmp_path_factory.mktemp("cache"), name) as opened:
+        with places(root, Place(s3, s3), tmp_path_factory.mktemp("cache"), name) as opened:
             yield root, (lambda p, rows: opened(parquet_folder(p), rows), lambda: TEXTS)
 
 
@@ -106,12 +100,12 @@ class TestEverySource:
 
 
 def test_the_same_files_have_the_same_fingerprint_wherever_they_lie(
-    s3: Place, tmp_path: Path
+    s3: str, tmp_path: Path
 ) -> None:
     parquet_folder(tmp_path / "data")
     seen = {}
     for kind in KINDS:
-        with places(tmp_path, s3, tmp_path / f"cache-{kind}", kind) as opened:
+        with places(tmp_path, Place(s3, s3), tmp_path / f"cache-{kind}", kind) as opened:
             seen[kind] = opened(tmp_path / "data", 1).fingerprint()
     assert len(seen) == 4 and set(seen.values()) == {seen["local"]}
 
