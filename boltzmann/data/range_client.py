@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urljoin, urlsplit
 
-import certifi
 import urllib3
 from urllib3.exceptions import HTTPError, InvalidHeader
 
@@ -75,7 +74,7 @@ class RangeClient:
         self._pool = urllib3.PoolManager(
             num_pools=8,
             maxsize=_CONNECTIONS,
-            ca_certs=os.environ.get("SSL_CERT_FILE") or certifi.where(),
+            ca_certs=_authorities(),
         )
         self._lock = threading.Lock()
         self._places: dict[str, _Place] = {}
@@ -201,6 +200,13 @@ def asked_wait(headers: Mapping[str, str]) -> float:
         return urllib3.Retry().parse_retry_after(headers.get("Retry-After", "0"))
     except InvalidHeader:
         return 0.0
+
+
+def _authorities() -> str:
+    """The certificates that boto3 trusts, so that one setting (AWS_CA_BUNDLE) is for all hosts."""
+    from botocore.httpsession import get_cert_path
+
+    return os.environ.get("AWS_CA_BUNDLE") or str(get_cert_path(True))
 
 
 def _shown(url: str) -> str:
