@@ -7,6 +7,7 @@ nobody wants, and bounds neither a read's time nor what a server may send.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -22,6 +23,7 @@ from boltzmann.data.patience import PATIENCE_SECONDS, Transient, persist
 from boltzmann.errors import DataError
 
 SILENCE_SECONDS = 20.0  # without one byte, or without a connection
+CONTACT_SECONDS = 30.0  # for a host that has not answered once: more likely a wrong name
 _PIECE = 1 << 18
 _CONNECTIONS = 32  # kept per host
 _REDIRECTS = 5
@@ -66,11 +68,12 @@ class RangeClient:
     """
 
     def __init__(
-        self, *, patience: float = PATIENCE_SECONDS, silence: float = SILENCE_SECONDS
+        self, *, patience: float = PATIENCE_SECONDS, contact: float = CONTACT_SECONDS
     ) -> None:
-        """`patience`: seconds for one call in all; `silence`: for one receive."""
+        """`patience`: seconds for one call in all; `contact`: for one to a host never reached."""
         self._patience = patience
-        self._silence = silence
+        self._contact = contact
+        self._reached = False
         self._pool = urllib3.PoolManager(
             num_pools=8,
             maxsize=_CONNECTIONS,
@@ -123,7 +126,9 @@ class RangeClient:
                 answer = _Place(url, "")
                 remembered = False
             except HTTPError as error:
-                raise Transient(f"{type(error).__name__}: {error}") from error
+                self._places.pop(url, None)  # the file may have been moved elsewhere
+                within = math.inf if self._reached else self._contact
+                raise Transient(f"{type(error).__name__}: {error}", within=within) from error
             if isinstance(answer, Answer):
                 if place.url != url:
                     self._remember(url, place)
@@ -137,18 +142,19 @@ class RangeClient:
         self, place: _Place, headers: Mapping[str, str], most: int, until: float
     ) -> Answer | _Place:
         """What one address says: a body, or another address. Raises: as `_get`, and HTTPError."""
-        left = until - time.monotonic()
-        if left <= 0:
+        seconds = until - time.monotonic()
+        if seconds <= 0:
             raise Transient("the time is over")
         response = self._pool.request(
             "GET",
             place.url,
             headers={**headers, "Accept-Encoding": "identity"},
-            timeout=urllib3.Timeout(min(left, self._silence)),
+            timeout=urllib3.Timeout(min(seconds, SILENCE_SECONDS)),
             redirect=False,
             retries=False,
             preload_content=False,
         )
+        self._reached = True
         try:
             tag = _tag(response.headers, place)
             if response.status in (200, 206):
@@ -156,12 +162,15 @@ class RangeClient:
                 ignored = "Range" in headers and response.status == 200
                 body = b"" if ignored else _body(response, most, until)
                 return Answer(body, len(body), tag[0], response.headers)
-            if int(response.headers.get("Content-Length", _PIECE)) < _PIECE:
+            left = response.length_remaining
+            if left is not None and left < _PIECE:
                 response.drain_conn()  # so that the connection can be used again
             if response.status in _MOVED and "Location" in response.headers:
                 return _Place(urljoin(place.url, response.headers["Location"]), tag[1])
             if response.status in _BUSY:
-                raise Transient(f"its host answers {response.status}", asked_wait(response.headers))
+                raise Transient(
+                    f"its host answers {response.status}", wait=asked_wait(response.headers)
+                )
             raise Refused(response.status, response.headers)
         finally:
             response.close()  # ends the connection, unless it was given back at the body's end

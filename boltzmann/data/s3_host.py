@@ -116,7 +116,7 @@ class S3Host:
         """What is said, or done, when the listing is refused."""
         if refused.status == 429 or refused.status >= 500:
             wait = asked_wait(refused.headers)
-            return Transient(f"its host answers {refused.status}", wait)
+            return Transient(f"its host answers {refused.status}", wait=wait)
         if refused.status in (401, 403):
             return DataError(
                 f"{self.place} may not be listed by everybody, nor with AWS keys of this machine: "

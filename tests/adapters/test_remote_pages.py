@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -21,8 +22,9 @@ from benchmarks.dataset_server import (
 from boltzmann.data.index import build_index
 from boltzmann.data.local_files import LocalFiles
 from boltzmann.data.parquet import IndexedPages
+from boltzmann.data.range_client import RangeClient
 from boltzmann.data.remote import open_remote
-from boltzmann.errors import DataError
+from boltzmann.errors import DataError, DataUnavailable
 
 LONG = tuple(f"row {number} " + f"{number:05d} of text " * 100 for number in range(200))
 
@@ -209,8 +211,15 @@ class TestTroubles:
         parquet_folder(served.folder)
         pages = open_web(served, "a.parquet", 1, cache)
         served.trouble = lambda _: Trouble(status=429, headers={"Retry-After": "3600"})
-        with pytest.raises(DataError, match=r"within 60 s \(1 tries, at last: its host answers 42"):
+        with pytest.raises(DataUnavailable, match=r"60 s \(1 tries, at last: its host answers 42"):
             pages.rows(0)
+
+    def test_a_host_that_is_not_there_is_not_waited_for_long(self, cache: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as reserved:
+            port = reserved.getsockname()[1]
+        client = RangeClient(contact=0.2)
+        with pytest.raises(DataUnavailable, match=r"within 0\.2 s .* copy of it"):
+            open_remote(f"http://127.0.0.1:{port}/set", "text", 1, cache=cache, client=client)
 
     def test_a_host_that_falls_silent_ends_the_read(
         self, served: DatasetServer, cache: Path
