@@ -26,6 +26,7 @@ SILENCE_SECONDS = 20.0  # without one byte, or without a connection
 CONTACT_SECONDS = 30.0  # for a host that has not answered once: more likely a wrong name
 _PIECE = 1 << 18
 _CONNECTIONS = 32  # kept per host
+_PLACES = 4096  # remembered: signed addresses are long, and sets have tens of thousands of files
 _REDIRECTS = 5
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _MOVED = frozenset({301, 302, 303, 307, 308})
@@ -126,7 +127,8 @@ class RangeClient:
                 answer = _Place(url, "")
                 remembered = False
             except HTTPError as error:
-                self._places.pop(url, None)  # the file may have been moved elsewhere
+                with self._lock:
+                    self._places.pop(url, None)  # the file may have been moved elsewhere
                 within = math.inf if self._reached else self._contact
                 raise Transient(f"{type(error).__name__}: {error}", within=within) from error
             if isinstance(answer, Answer):
@@ -178,6 +180,8 @@ class RangeClient:
     def _remember(self, url: str, place: _Place) -> None:
         with self._lock:
             self._places[url] = place
+            if len(self._places) > _PLACES:
+                del self._places[next(iter(self._places))]
 
 
 def _body(response: urllib3.BaseHTTPResponse, most: int, until: float) -> bytes:
