@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import ssl
 import sys
 import threading
 import time
@@ -68,12 +69,13 @@ class DatasetServer:
     signature: str = "first"
     ranges: bool = True
     tags: bool = True
+    secure: bool = False
     requests: list[Request] = field(default_factory=list)
 
     @property
     def url(self) -> str:
         """The address of the server, and of the hub."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self.secure else ''}://127.0.0.1:{self.port}"
 
     def data_requests(self) -> list[Request]:
         """Requests for parts of files, in the order they came, redirects left out."""
@@ -81,9 +83,14 @@ class DatasetServer:
 
 
 @contextmanager
-def serve_dataset(folder: Path) -> Iterator[DatasetServer]:
-    """A server of `folder` on a free port, in threads of this process, until the block's end."""
-    served = DatasetServer(folder)
+def serve_dataset(
+    folder: Path, certificate: tuple[Path, Path] | None = None
+) -> Iterator[DatasetServer]:
+    """A server of `folder` on a free port, in threads of this process, until the block's end.
+
+    `certificate`: PEM files of a certificate and its key, for https.
+    """
+    served = DatasetServer(folder, secure=certificate is not None)
 
     class Handler(_Handler):
         state = served
@@ -91,6 +98,10 @@ def serve_dataset(folder: Path) -> Iterator[DatasetServer]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         server.daemon_threads = True
         server.block_on_close = False
+        if certificate is not None:
+            tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            tls.load_cert_chain(*certificate)
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         served.port = server.server_address[1]
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
@@ -158,7 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif revision not in (COMMIT, "main"):
             self._answer(404, b"", {"X-Error-Code": "RevisionNotFound"})
         elif kind == "revision":
-            self._json({"sha": COMMIT, "cardData": self.state.card})
+            self._json({"id": REPOSITORY, "sha": COMMIT, "cardData": self.state.card})
         elif not (self.state.folder / path).exists():
             self._answer(404, b"", {"X-Error-Code": "EntryNotFound"})
         elif kind == "tree":
@@ -173,14 +184,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _tree(self, path: str, start: int) -> None:
         root = self.state.folder
         entries = [
-            {
-                "type": "directory" if found.is_dir() else "file",
-                "path": found.relative_to(root).as_posix(),
-                "size": 0 if found.is_dir() else found.stat().st_size,
-                "oid": "0" * 40,
-                **({} if found.is_dir() else {"lfs": {"oid": _sha256(found)}}),
-            }
-            for found in sorted((root / path).rglob("*"))
+            _entry(found, found.relative_to(root)) for found in sorted((root / path).rglob("*"))
         ]
         here = f"{self.state.url}{self.path.partition('?')[0]}?recursive=true"
         following = {"Link": f'<{here}&cursor={start + _PAGE}>; rel="next"'}
@@ -229,6 +233,15 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             if trouble.hold is not None:
                 trouble.hold.wait()
+
+
+def _entry(path: Path, name: Path) -> dict[str, object]:
+    """One line of the hub's tree: files are large ones, kept beside git."""
+    if path.is_dir():
+        return {"type": "directory", "path": name.as_posix(), "size": 0, "oid": "0" * 40}
+    size = path.stat().st_size
+    lfs = {"oid": _sha256(path), "size": size, "pointerSize": 134}
+    return {"type": "file", "path": name.as_posix(), "size": size, "oid": "0" * 40, "lfs": lfs}
 
 
 def _sha256(path: Path) -> str:

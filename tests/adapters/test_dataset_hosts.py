@@ -7,7 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import GatedRepoError, RevisionNotFoundError
+from huggingface_hub.hf_api import RepoFile
 from parquet_kit import (
+    PATIENCE,
     TEXTS,
     a_hub,
     all_rows,
@@ -17,13 +21,16 @@ from parquet_kit import (
     upload,
     write_parquet,
 )
-from store_servers import KEYS, Place, moto_behind
+from store_servers import KEYS, Place, moto_behind, self_signed
 
-from benchmarks.dataset_server import COMMIT, REPOSITORY, DatasetServer
+from benchmarks.dataset_server import COMMIT, REPOSITORY, DatasetServer, serve_dataset
+from boltzmann.data.hub_host import HubHost
+from boltzmann.data.hub_source import HubSource
 from boltzmann.data.open import fingerprint, open_pages
 from boltzmann.data.parquet import IndexedPages
+from boltzmann.data.range_client import RangeClient
 from boltzmann.data.remote import open_remote
-from boltzmann.errors import DataError
+from boltzmann.errors import DataError, DataUnavailable
 
 
 @pytest.fixture
@@ -66,6 +73,20 @@ class TestWeb:
     def test_an_address_that_is_none_is_refused(self, address: str) -> None:
         with pytest.raises(DataError, match=r"is not the address of|names no page source"):
             open_pages(address, revision="ab" * 32, rows_per_page=1)
+
+    def test_https_trusts_the_authorities_that_boto3_trusts(
+        self, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        certificate = self_signed(tmp_path)
+        parquet_folder(tmp_path / "set")
+        with serve_dataset(tmp_path, certificate) as served:
+            source = f"{served.url}/web/set"
+            assert source.startswith("https:")
+            with pytest.raises(DataUnavailable, match="certificate verify failed"):
+                open_remote(source, "text", 1, cache=cache, client=RangeClient(contact=0.2))
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(certificate[0]))
+            pages = open_remote(source, "text", 1, cache=cache)
+            assert all_rows(pages) == list(TEXTS)
 
 
 class TestS3:
@@ -125,6 +146,25 @@ def s3_pages(place: Place, path: str, folder: Path) -> IndexedPages:
 
 
 class TestHub:
+    def test_the_loopback_hub_is_one_to_the_hubs_own_library(self, served: DatasetServer) -> None:
+        parquet_folder(served.folder)
+        served.card = {"configs": [{"config_name": "default", "data_files": "*.parquet"}]}
+        hub = HfApi(endpoint=served.url, token=False)
+        info = hub.dataset_info(REPOSITORY, revision=COMMIT, expand=["sha", "cardData"])
+        assert info.sha == COMMIT
+        assert info.card_data is not None and info.card_data["configs"] == served.card["configs"]
+        tree = hub.list_repo_tree(REPOSITORY, repo_type="dataset", revision=COMMIT, recursive=True)
+        listed = [(f.path, f.size, f.lfs.sha256) for f in tree if isinstance(f, RepoFile) and f.lfs]
+        source = HubSource(REPOSITORY, COMMIT, "**")
+        client = RangeClient(patience=PATIENCE)
+        ours = HubHost(source, client).entries(client)
+        assert [(file.name, file.size, file.tag) for file in ours] == listed
+        served.token = "hf_right"
+        with pytest.raises(GatedRepoError):
+            hub.dataset_info(REPOSITORY, revision=COMMIT)
+        with pytest.raises(RevisionNotFoundError):
+            HfApi(endpoint=served.url, token="hf_right").dataset_info(REPOSITORY, revision="other")
+
     def test_a_gated_dataset_needs_a_token_that_goes_to_the_hub_alone(
         self, served: DatasetServer, cache: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
