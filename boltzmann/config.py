@@ -68,8 +68,10 @@ class Identity:
 class DataConfig:
     """The dataset, its pages, and who gets how many per window.
 
-    `source`: "bundled", "parquet:PATH" or "disk:PATH"; `revision`: the fingerprint every node's
-    copy must have; `sequence_length` in tokens.
+    `source`: "bundled", "parquet:PATH", "disk:PATH", an https:// or s3:// address, a dataset of
+    the Hugging Face hub, "hf://datasets/OWNER/NAME", or a preset, "fineweb-edu" or "dclm";
+    `revision`: the fingerprint every node's copy must have, or the commit of a dataset of the hub
+    that `source` names without one; `sequence_length` in tokens.
     """
 
     source: str

@@ -9,6 +9,7 @@
     │   ├── StoreUnavailable the bucket does not answer; the call may be repeated
     │   └── StoreConflict    the key already holds other bytes; uploads are create-only
     ├── DataError            a dataset, page or tokenizer that is not what the run's config says
+    │   └── DataUnavailable  the data's host does not answer; the call may be repeated
     └── StateError
         ├── NoRoom           the disk did not take a file; what was there before is whole
         ├── Divergence       an agreed update gives this node another root than the manifest names
@@ -58,6 +59,10 @@ class StoreConflict(StoreError):
 
 class DataError(BoltzmannError):
     """The data is not what the run's config says."""
+
+
+class DataUnavailable(DataError):
+    """The data's host did not answer in time; nothing was changed."""
 
 
 class StateError(BoltzmannError):

@@ -176,6 +176,13 @@ class Tokenizer(Protocol):
         """Token ids of one row, without special tokens."""
         ...
 
+    def encode_rows(self, rows: Sequence[str]) -> NDArray[np.int64]:
+        """`[tokens]`: the ids of every row, as `encode` gives them, each row's followed by `eos`.
+
+        Several rows may be worked on at once. Calls may come from several threads.
+        """
+        ...
+
 
 class TokenBatch(Protocol):
     """Token sequences of one page."""

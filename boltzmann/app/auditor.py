@@ -28,13 +28,16 @@ _POLL_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Target:
-    """What to audit and with what. `recompute`: open the run's data and recompute gradients."""
+    """What to audit and with what. `recompute`: open the run's data and recompute gradients;
+    `data_source`: a copy of that data, empty for where the run says.
+    """
 
     network: str
     netuid: int
     run_hash: str = ""
     recompute: bool = False
     device: str = "auto"
+    data_source: str = ""
 
 
 class NoKeys:
@@ -99,7 +102,7 @@ async def auditing(
     from boltzmann.node.councils import Councils
     from boltzmann.node.manifests import Manifests
 
-    schedule, load = _data(run, target.recompute)
+    schedule, load = _data(run, target)
     blocks = Blocks(chain, telemetry)
     await blocks.start()
     worker = open_worker(run, load, target.device, folder)
@@ -126,10 +129,10 @@ async def auditing(
         worker.close()
 
 
-def _data(run: RunConfig, recompute: bool) -> tuple[PageSchedule, LoadPages]:
+def _data(run: RunConfig, target: Target) -> tuple[PageSchedule, LoadPages]:
     """The page schedule and how pages are read. Raises: DataError if they cannot be."""
-    if recompute:
-        return open_data(run)
+    if target.recompute:
+        return open_data(run, target.data_source)
     data = run.data
     # Who is assigned pages follows from the members alone; which they are does not matter here.
     fewest = data.members_max * data.pages_per_member + data.control_pages

@@ -205,7 +205,7 @@ def _data(settings: NodeConfig, found: _Found) -> Finding:
     from boltzmann.app.machine import open_data
 
     try:
-        schedule, load = open_data(found.run)
+        schedule, load = open_data(found.run, settings.data_source)
         with load((0,)) as batches:
             tokens = next(batches).tokens.size
     except BoltzmannError as error:

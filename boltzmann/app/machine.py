@@ -24,16 +24,25 @@ if TYPE_CHECKING:  # torch and transformers take seconds to import
     from boltzmann.train.how import How
     from boltzmann.train.team import Team
 
+_PAGES_AHEAD = 4  # a remote page waits for its host most of the time: so many wait together
 
-def open_data(run: RunConfig) -> tuple[PageSchedule, LoadPages]:
-    """The page schedule, and how pages are read. Raises: ConfigError, DataError."""
+
+def open_data(run: RunConfig, source: str = "") -> tuple[PageSchedule, LoadPages]:
+    """The page schedule, and how pages are read. Raises: ConfigError, DataError.
+
+    `source`: a copy of the run's data on this machine or nearer to it; empty: where the run says.
+    """
     data = run.data
     pages = open_pages(
-        data.source, revision=data.revision, rows_per_page=data.rows_per_page, column=data.column
+        source or data.source,
+        revision=data.revision,
+        rows_per_page=data.rows_per_page,
+        column=data.column,
     )
     tokenizer = open_tokenizer(data.tokenizer)
     _check_vocabulary(run, tokenizer)
-    return run.schedule(pages.count), partial(Prefetch, pages, tokenizer, data.sequence_length)
+    load = partial(Prefetch, pages, tokenizer, data.sequence_length, ahead=_PAGES_AHEAD)
+    return run.schedule(pages.count), load
 
 
 def open_worker(
@@ -69,8 +78,8 @@ def open_worker(
     return Worker(run, state, load, found, how, team)
 
 
-def assist_node(team: Team) -> None:
-    """Compute for the team's leader until it lets this process go.
+def assist_node(team: Team, source: str) -> None:
+    """Compute for the team's leader until it lets this process go; `source` as in `open_data`.
 
     Raises: ConfigError, DataError as the leader does for the same run.
     """
@@ -85,7 +94,7 @@ def assist_node(team: Team) -> None:
         if begun is None:
             return
         run, how = RunConfig.parse(begun[0]), begun[1]
-        _, load = open_data(run)
+        _, load = open_data(run, source)
         assist(ShardedModel(run.model, how, team), load, team)
     except RuntimeError as error:  # the connection's
         raise BoltzmannError(f"the node that this process computes for is gone: {error}") from error

@@ -38,7 +38,7 @@ def run_node(role: Role, description: str, arguments: Sequence[str], work: Work)
             if team is None or team.leads:
                 asyncio.run(_until_stopped(settings, role, work, team))
             else:
-                assist_node(team)
+                assist_node(team, settings.data_source)
     except BoltzmannError as error:
         print(f"{role.name.lower()}: {error}", file=sys.stderr)  # noqa: T201
         return EXIT_ERROR

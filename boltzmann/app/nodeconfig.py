@@ -61,6 +61,13 @@ class NodeConfig:
     run_hash: str = _setting(
         "--run.hash", "RUN_HASH", "refuse any run whose config has another sha256", ""
     )
+    data_source: str = _setting(
+        "--data.source",
+        "DATA_SOURCE",
+        "read the run's data from this copy of it: parquet:, https://, s3:// or hf://, as in docs/"
+        "data.md",
+        "",
+    )
     device: str = _setting("--device", "DEVICE", "cpu, cuda or cuda:N; auto takes a GPU", "auto")
     actual_batch_size: int = _setting(
         "--actual_batch_size",

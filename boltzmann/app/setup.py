@@ -141,7 +141,7 @@ def _machine(
     """Data, model and state as this node left them. Raises: ConfigError, DataError."""
     from boltzmann.train import checkpoint
 
-    schedule, load = open_data(run)
+    schedule, load = open_data(run, settings.data_source)
     folder = settings.folder / run.run.id
     worker = open_worker(run, load, settings.device, folder, settings, team)
     try:

@@ -50,6 +50,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--device", default="auto", help="for --recompute: cpu, cuda or cuda:N (default auto)"
     )
     parser.add_argument(
+        "--data.source",
+        dest="data_source",
+        default="",
+        metavar="SOURCE",
+        help="for --recompute: a copy of the run's data (default: where the run's config says)",
+    )
+    parser.add_argument(
         "--json", action="store_true", help="print one JSON object per window, with every mismatch"
     )
     parser.set_defaults(run=run, refuse=parser.error)
@@ -79,7 +86,12 @@ async def _audit(options: argparse.Namespace, first: int, last: int) -> int:
     from boltzmann.telemetry.fanout import Fanout
 
     target = Target(
-        options.network, options.netuid, options.run_hash, options.recompute, options.device
+        options.network,
+        options.netuid,
+        options.run_hash,
+        options.recompute,
+        options.device,
+        options.data_source,
     )
     reports: list[Report] = []
     async with AsyncExitStack() as stack:

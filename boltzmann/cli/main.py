@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from boltzmann import __version__
-from boltzmann.cli import audit, checkpoint, doctor, local, simulate, status
+from boltzmann.cli import audit, checkpoint, data, doctor, local, simulate, status
 from boltzmann.errors import BoltzmannError
 
 
@@ -22,6 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status.add(commands)
     checkpoint.add(commands)
     audit.add(commands)
+    data.add(commands)
     options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)

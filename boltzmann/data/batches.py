@@ -24,16 +24,7 @@ class Batch:
     page_ids: tuple[int, ...]
 
 
-def page_tokens(rows: Sequence[str], tokenizer: Tokenizer) -> list[int]:
-    """Each row's ids followed by the end-of-sequence id."""
-    tokens: list[int] = []
-    for row in rows:
-        tokens += tokenizer.encode(row)
-        tokens.append(tokenizer.eos)
-    return tokens
-
-
-def sequences(tokens: Sequence[int], sequence_length: int, eos: int) -> NDArray[np.int64]:
+def sequences(tokens: NDArray[np.int64], sequence_length: int, eos: int) -> NDArray[np.int64]:
     """One page's tokens cut into whole sequences, `[n, sequence_length] int64`, n >= 1.
 
     The tail is dropped. Fewer tokens than one sequence are filled up with `eos`, so that no page
@@ -48,7 +39,7 @@ def sequences(tokens: Sequence[int], sequence_length: int, eos: int) -> NDArray[
         page = np.full((1, sequence_length), eos, dtype=np.int64)
         page[0, : len(tokens)] = tokens
         return page
-    return np.array(tokens[: whole * sequence_length], dtype=np.int64).reshape(whole, -1)
+    return tokens[: whole * sequence_length].reshape(whole, -1)
 
 
 def page_batch(
@@ -59,7 +50,7 @@ def page_batch(
     Raises: DataError from the pages; ValueError if `page_ids` is empty or sequences too short.
     """
     parts = [
-        sequences(page_tokens(pages.rows(page), tokenizer), sequence_length, tokenizer.eos)
+        sequences(tokenizer.encode_rows(pages.rows(page)), sequence_length, tokenizer.eos)
         for page in page_ids
     ]
     tokens = np.concatenate(parts)

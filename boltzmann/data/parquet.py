@@ -1,68 +1,39 @@
-"""Parquet files on this machine, read a row group at a time."""
+"""Pages of Parquet files, read a row group at a time, wherever the files lie."""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import threading
-from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from boltzmann.data.source import digest, page_rows, whole_pages
+from boltzmann.data.column_chunk import decode
+from boltzmann.data.files import FileChanged, FileFacts, Files, changed
+from boltzmann.data.footers import read_footer, unreadable
+from boltzmann.data.held_groups import HeldGroups
+from boltzmann.data.index import Index, IndexedFile, build_index
+from boltzmann.data.local_files import LocalFiles
+from boltzmann.data.source import page_rows, whole_pages
 from boltzmann.errors import DataError
 
-_MAGIC = b"PAR1"
-_TAIL_BYTES = 8  # the footer's length, little-endian, then the magic
 
+class IndexedPages:
+    """Pages of the text column that an index was made of. A null is empty text.
 
-@dataclass(frozen=True, eq=False)
-class _File:
-    """One file as it was when it was opened. `group_starts`: `[groups + 1] int64`, in rows."""
+    A page costs one read of each row group it lies in, of that column alone, unless the group is
+    still held. Calls may come from several threads.
 
-    path: Path
-    name: str
-    size: int
-    footer_sha256: bytes
-    group_starts: NDArray[np.int64]
-
-    @property
-    def rows(self) -> int:
-        return int(self.group_starts[-1])
-
-
-class ParquetPages:
-    """Pages of one text column of a folder of `*.parquet` files (searched to any depth), or of
-    named files, in the order of their names relative to their common folder. A null is empty text.
-
-    Footers are read once; they are not kept, because one of 1,000 row groups and 10 columns takes
-    8 MB in memory and 5 ms to read again. At most one row group's column is held, so a page costs
-    the reading of the row groups it lies in. Calls may come from several threads.
-
-    Raises: DataError if there is no file, a file is not whole Parquet, the column is not there or
-    not text, or there is less than one page.
+    Raises: DataError if there is less than one page.
     """
 
-    def __init__(self, source: Path | Sequence[Path], column: str, rows_per_page: int) -> None:
-        self._column = column
+    def __init__(self, files: Files, index: Index, rows_per_page: int) -> None:
+        self._files = files
+        self._index = index
         self._rows_per_page = rows_per_page
-        self._files = tuple(_open(path, name, column) for path, name in _named_files(source))
-        self._place = ", ".join(str(file.path) for file in self._files[:3])
-        if len(self._files) > 3:
-            self._place += f" and {len(self._files) - 3} more files"
-        starts = tuple(accumulate((file.rows for file in self._files), initial=0))
-        self._file_starts = starts[:-1]
-        self._count = whole_pages(starts[-1], rows_per_page, self._place)
-        self._lock = threading.Lock()
-        self._held: tuple[_File, int, Any] | None = None
+        self._count = whole_pages(index.rows, rows_per_page, files.place)
+        self._held = HeldGroups()
+        self._seen: dict[str, FileFacts] = {}  # files that got another tag and the same footer
 
     @property
     def count(self) -> int:
@@ -70,114 +41,81 @@ class ParquetPages:
         return self._count
 
     def fingerprint(self) -> str:
-        """The digest of the column's name and each file's name, size and footer.
-
-        A footer holds the schema, row counts, and each row group's sizes and value ranges. Data
-        changed behind an unchanged footer is not noticed here: the node that has it computes
-        other gradients and fails its audits. Copies must keep the files' names.
-        """
-        fields = [self._column.encode()]
-        for file in self._files:
-            fields += [file.name.encode(), file.size.to_bytes(8, "big"), file.footer_sha256]
-        return digest(fields)
+        """See `Index.fingerprint`: the same files have the same one, wherever they lie."""
+        return self._index.fingerprint()
 
     def rows(self, page: int) -> Sequence[str]:
         """The texts of one page's rows, in order. Raises: DataError."""
-        numbers = page_rows(page, self._count, self._rows_per_page, self._place)
+        numbers = page_rows(page, self._count, self._rows_per_page, self._files.place)
         texts: list[str] = []
         row = numbers.start
         while row < numbers.stop:
-            # Empty files and groups start where the next one does; `right` finds the last of them.
-            number = bisect_right(self._file_starts, row) - 1
-            file, row_in_file = self._files[number], row - self._file_starts[number]
-            group = int(np.searchsorted(file.group_starts, row_in_file, side="right")) - 1
-            start, stop = int(file.group_starts[group]), int(file.group_starts[group + 1])
-            take = min(numbers.stop - row, stop - row_in_file)
-            texts += self._texts(file, group, row_in_file - start, take)
+            group = self._index.group_of(row)
+            start, stop = (int(at) for at in self._index.row_starts[group : group + 2])
+            take = min(numbers.stop, stop) - row
+            texts += self._texts(group, row - start, take)
             row += take
         return texts
 
-    def _texts(self, file: _File, group: int, start: int, take: int) -> list[str]:
-        with self._lock:
-            if self._held is None or self._held[:2] != (file, group):
-                self._held = None  # never two groups in memory
-                self._held = (file, group, _read_group(file, group, self._column))
-            values = self._held[2]
+    def _texts(self, group: int, start: int, take: int) -> list[str]:
+        values = self._held.get(group, lambda: self._read(group))
         try:
             return [text or "" for text in values.slice(start, take).to_pylist()]
         except UnicodeDecodeError as error:
+            file, number = self._index.file_of(group)
             raise DataError(
-                f"{file.path}: column {self._column!r} of row group {group} is not UTF-8 text "
-                f"({error}); write the file again from text"
+                f"{self._files.path(file.facts.name)}: column {self._index.column!r} of row group "
+                f"{number} is not UTF-8 text ({error}); write the file again from text"
             ) from error
 
+    def _read(self, group: int) -> Any:
+        """One row group's column, a `pyarrow.ChunkedArray`. Raises: DataError."""
+        index = self._index
+        file, number = index.file_of(group)
+        path = self._files.path(file.facts.name)
+        rows = int(index.row_starts[group + 1] - index.row_starts[group])
+        chunk = self._chunk(file, int(index.chunk_starts[group]), int(index.chunk_bytes[group]))
+        try:
+            values = decode(chunk, rows, int(index.codecs[group]), file.nullable)
+        except (OSError, pa.ArrowException) as error:
+            raise unreadable(path, error) from error
+        if len(values) != rows:
+            raise DataError(
+                f"{path}: row group {number} holds {len(values)} rows where the file's footer says "
+                f"{rows}: copy the file again"
+            )
+        return values
 
-def _named_files(source: Path | Sequence[Path]) -> list[tuple[Path, str]]:
-    """(path, name relative to the common folder), in the order of the names."""
-    if isinstance(source, Path) and source.is_dir():
-        root, files = source, [path for path in source.rglob("*.parquet") if path.is_file()]
-        if not files:
-            raise DataError(f"{source} holds no *.parquet file: name the folder that does")
-    else:
-        files = [source] if isinstance(source, Path) else list(source)
-        if not files:
-            raise DataError("no Parquet file was named: name a folder or at least one file")
-        root = Path(os.path.commonpath([path.parent for path in files]))
-    return sorted(((p, p.relative_to(root).as_posix()) for p in files), key=lambda pair: pair[1])
+    def _chunk(self, file: IndexedFile, start: int, length: int) -> bytes:
+        facts = self._seen.get(file.facts.name, file.facts)
+        try:
+            return self._files.read(facts, start, length)
+        except FileChanged:
+            return self._files.read(self._same(file), start, length)
 
+    def _same(self, file: IndexedFile) -> FileFacts:
+        """What a file is now that its tag is another: a new copy of the same, or not.
 
-def _open(path: Path, name: str, column: str) -> _File:
-    try:
-        size, footer = _footer(path)
-        metadata = pq.read_metadata(pa.BufferReader(footer))
-        schema = metadata.schema.to_arrow_schema()
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, error) from error
-    if column not in schema.names:
-        names = ", ".join(schema.names)
-        raise DataError(f"{path} has no column {column!r}; its columns are {names}: name one")
-    if not _is_text(schema.field(column).type):
-        raise DataError(
-            f"{path}: column {column!r} holds {schema.field(column).type}, not text: "
-            f"name a string column"
-        )
-    rows = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-    starts = np.cumsum([0, *rows], dtype=np.int64)
-    return _File(path, name, size, hashlib.sha256(footer).digest(), starts)
-
-
-def _footer(path: Path) -> tuple[int, bytes]:
-    """The file's size, and its footer with the tail. Raises: OSError, DataError."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - _TAIL_BYTES))
-        tail = file.read()
-        length = int.from_bytes(tail[:4], "little") + _TAIL_BYTES
-        if tail[4:] != _MAGIC or length + len(_MAGIC) > size:
-            raise DataError(f"{path} is cut short or not a Parquet file: copy it again")
-        file.seek(size - length)
-        return size, file.read()
+        Servers of one host may give one file different tags, and a file that was copied again gets
+        a new one. What a run pins is the footer, so that decides. Raises: DataError.
+        """
+        facts = self._files.look(file.facts.name)
+        if facts.size != file.facts.size:
+            raise changed(self._files.path(facts.name))
+        if read_footer(self._files, facts, self._index.column).sha256 != file.footer_sha256:
+            raise changed(self._files.path(facts.name))
+        self._seen[facts.name] = facts
+        return facts
 
 
-def _is_text(kind: Any) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
-    return any(test(kind) for test in tests)
+class ParquetPages(IndexedPages):
+    """Pages of one text column of a folder of `*.parquet` files (searched to any depth), or of
+    named files, in the order of their names relative to their common folder.
 
+    Raises: DataError if there is no file, a file is not whole Parquet, the column is not there or
+    not text, or there is less than one page.
+    """
 
-def _read_group(file: _File, group: int, column: str) -> Any:
-    """One row group's column, a `pyarrow.ChunkedArray`. Raises: DataError."""
-    try:
-        with pq.ParquetFile(file.path, page_checksum_verification=True) as opened:
-            values = opened.read_row_group(group, columns=[column]).column(0)
-    except (OSError, pa.ArrowException) as error:
-        raise _unreadable(file.path, error) from error
-    if len(values) != file.group_starts[group + 1] - file.group_starts[group]:
-        raise DataError(f"{file.path} has changed since it was opened: put the old file back")
-    return values
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    reason = " ".join(str(error).split())
-    return DataError(f"{path} cannot be read as Parquet ({reason}): copy it again")
+    def __init__(self, source: Path | Sequence[Path], column: str, rows_per_page: int) -> None:
+        files = LocalFiles(source)
+        super().__init__(files, build_index(files, column), rows_per_page)

@@ -133,9 +133,11 @@ class ShardedModel:
         with load(pages) as batches:
             for _ in pages:
                 batch, trouble = _read(batches)
-                troubles = [found for found in self._team.gather(trouble) if found]
-                if troubles or batch is None:
-                    raise DataError(troubles[0] if troubles else "a page is missing")
+                for met in self._team.gather(trouble):
+                    if met is not None:
+                        raise met
+                if batch is None:
+                    raise DataError("fewer pages were read than were asked for")
                 yield batch
 
     def _take(self, places: Sequence[Places]) -> Floats:
@@ -165,8 +167,8 @@ class ShardedModel:
         return tensor.to_local().reshape(-1), min(self._team.rank * rows, tensor.shape[0]) * row
 
 
-def _read(batches: Iterator[TokenBatch]) -> tuple[TokenBatch | None, str]:
+def _read(batches: Iterator[TokenBatch]) -> tuple[TokenBatch | None, DataError | None]:
     try:
-        return next(batches), ""
+        return next(batches), None
     except DataError as error:
-        return None, str(error)
+        return None, error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ from tokenizers import Tokenizer as RawTokenizer
 from tokenizers import models, pre_tokenizers, trainers
 from transformers import ByT5Tokenizer, PreTrainedTokenizerFast
 
-from boltzmann.data.batches import page_batch, page_tokens, sequences
+from boltzmann.data.batches import page_batch, sequences
 from boltzmann.data.bundled import BundledPages
 from boltzmann.data.prefetch import Prefetch
 from boltzmann.data.tokenizer import ByteTokenizer, open_tokenizer
 from boltzmann.errors import DataError
+from boltzmann.ports import Tokenizer
 
 BYTES = ByteTokenizer()
 BYT5 = ByT5Tokenizer(extra_ids=0)
@@ -38,6 +40,14 @@ def save_tokenizer(folder: Path, **special: str) -> str:
     make: Any = PreTrainedTokenizerFast  # transformers leaves its arguments untyped
     make(tokenizer_object=raw, model_max_length=8, **special).save_pretrained(folder)
     return str(folder)
+
+
+def assert_rows_as_one_by_one(tokenizer: Tokenizer, rows: Sequence[str]) -> None:
+    together = tokenizer.encode_rows(rows)
+    assert together.dtype == np.int64
+    assert together.tolist() == [
+        number for row in rows for number in (*tokenizer.encode(row), tokenizer.eos)
+    ]
 
 
 class TestByteTokenizer:
@@ -59,6 +69,12 @@ class TestByteTokenizer:
     def test_a_lone_surrogate_is_refused(self) -> None:
         with pytest.raises(DataError, match="cannot be written as UTF-8"):
             BYTES.encode("\ud800")
+        with pytest.raises(DataError, match="cannot be written as UTF-8"):
+            BYTES.encode_rows(["fine", "\ud800"])
+
+    @given(st.lists(st.text(max_size=9), max_size=5))
+    def test_rows_together_are_rows_one_by_one(self, rows: list[str]) -> None:
+        assert_rows_as_one_by_one(BYTES, rows)
 
     def test_byte_is_its_name(self) -> None:
         assert isinstance(open_tokenizer("byte"), ByteTokenizer)
@@ -76,6 +92,20 @@ class TestSavedTokenizer:
         assert tokenizer.eos == raw.token_to_id("<|end|>")
         assert tokenizer.eos not in ids
         assert tokenizer.vocab_size == raw.get_vocab_size() > max(ids)
+
+    def test_rows_together_are_rows_one_by_one(self, tmp_path: Path) -> None:
+        tokenizer = open_tokenizer(save_tokenizer(tmp_path, eos_token="<|end|>"))
+        rows = ["hello <|end|> world", "", "the quick brown fox " * 50, "déjà vu"]
+        for some in (rows, rows[1:2], []):
+            assert_rows_as_one_by_one(tokenizer, some)
+
+    def test_threads_may_share_it(self, tmp_path: Path) -> None:
+        tokenizer = open_tokenizer(save_tokenizer(tmp_path, eos_token="<|end|>"))
+        pages = [["hello world, the quick brown fox " * 40] * (page % 3 + 1) for page in range(24)]
+        alone = [tokenizer.encode_rows(rows).tolist() for rows in pages]
+        with ThreadPoolExecutor(8) as threads:
+            together = [ids.tolist() for ids in threads.map(tokenizer.encode_rows, pages)]
+        assert together == alone
 
     def test_without_an_end_token_it_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="no end-of-sequence token"):
@@ -112,13 +142,32 @@ class ListedPages:
         return rows
 
 
+class MeetingPages(ListedPages):
+    """The first `meeting` pages asked for are given when all of them have been asked for."""
+
+    def __init__(self, pages: Sequence[Sequence[str] | None], meeting: int) -> None:
+        super().__init__(pages)
+        self._left = meeting
+        self._lock = threading.Lock()
+        self._met = threading.Event()
+
+    def rows(self, page: int) -> Sequence[str]:
+        with self._lock:
+            self._left -= 1
+            if self._left == 0:
+                self._met.set()
+        if not self._met.wait(30):
+            raise DataError(f"page {page} waited alone")
+        return super().rows(page)
+
+
 class TestBatches:
     def test_each_row_is_followed_by_the_end_token(self) -> None:
-        assert page_tokens(["ab", "", "c"], BYTES) == [100, 101, 1, 1, 102, 1]
+        assert BYTES.encode_rows(["ab", "", "c"]).tolist() == [100, 101, 1, 1, 102, 1]
 
     @given(st.lists(st.integers(0, 300)), st.integers(2, 9))
     def test_sequences_are_the_tokens_in_order(self, tokens: list[int], length: int) -> None:
-        cut = sequences(tokens, length, eos=1)
+        cut = sequences(np.array(tokens, dtype=np.int64), length, eos=1)
         assert cut.dtype == np.int64
         if len(tokens) < length:
             assert cut.tolist() == [tokens + [1] * (length - len(tokens))]
@@ -128,7 +177,7 @@ class TestBatches:
 
     def test_a_sequence_of_one_token_predicts_nothing(self) -> None:
         with pytest.raises(ValueError, match="at least 2 tokens"):
-            sequences([1, 2, 3], 1, eos=1)
+            sequences(np.array([1, 2, 3]), 1, eos=1)
 
     def test_pages_are_cut_apart_and_counted(self) -> None:
         pages = ListedPages([["abcd"], ["efghijk", "l"], ["m"]])
@@ -179,6 +228,33 @@ class TestPrefetch:
             assert pages.asked[1].wait(30)
             with pytest.raises(DataError, match="page 1 is damaged"):
                 next(batches)
+
+    def test_several_pages_are_loaded_at_once_and_come_in_order(self) -> None:
+        pages = MeetingPages(self.PAGES, meeting=3)
+        with Prefetch(pages, BYTES, 3, (2, 0, 3, 1), ahead=3) as batches:
+            # Each of the first three waits for the other two: one after the other would never end.
+            assert [batch.page_ids for batch in batches] == [(2,), (0,), (3,), (1,)]
+
+    def test_no_more_pages_than_asked_for_are_loaded_ahead(self) -> None:
+        taken: list[int] = []
+
+        def ids() -> Iterator[int]:
+            for page in (0, 1, 2, 3):
+                taken.append(page)
+                yield page
+
+        with Prefetch(ListedPages(self.PAGES), BYTES, 3, ids(), ahead=2) as batches:
+            assert taken == [0, 1]
+            next(batches)
+            assert taken == [0, 1, 2]
+
+    def test_trouble_waits_for_its_turn_with_many_ahead(self) -> None:
+        pages = ListedPages([["ab"], ["cd"], None, ["ef"]])
+        with Prefetch(pages, BYTES, 3, range(4), ahead=4) as batches:
+            assert [next(batches).page_ids for _ in range(2)] == [(0,), (1,)]
+            for _ in range(2):
+                with pytest.raises(DataError, match="page 2 is damaged"):
+                    next(batches)
 
     def test_its_thread_ends_with_it(self) -> None:
         before = set(threading.enumerate())

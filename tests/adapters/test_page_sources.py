@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from pydoc_data.topics import topics
-from typing import Any
 
 import datasets
 import pyarrow as pa
@@ -16,6 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from parquet_kit import KINDS, TEXTS, parquet_folder, places, write_parquet
+from store_servers import Place
 
 from boltzmann.data.bundled import ROW_BYTES, BundledPages
 from boltzmann.data.hf_folder import SavedDatasetPages
@@ -23,25 +24,6 @@ from boltzmann.data.open import fingerprint, open_pages
 from boltzmann.data.parquet import ParquetPages
 from boltzmann.data.source import Source
 from boltzmann.errors import DataError
-
-TEXTS = tuple(f"row {number} " + "déjà vu " * (number % 5) for number in range(23))
-
-
-def write_parquet(path: Path, texts: Any, rows_per_group: int = 4, **options: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    values = texts if isinstance(texts, pa.Array) else pa.array(texts, pa.string())
-    table = pa.table({"number": pa.array(range(len(values))), "text": values})
-    pq.write_table(table, path, row_group_size=rows_per_group, **options)
-    return path
-
-
-def parquet_folder(folder: Path) -> Path:
-    """TEXTS in three files, with an empty one between them and a folder within the folder."""
-    write_parquet(folder / "a.parquet", TEXTS[:7])
-    write_parquet(folder / "b.parquet", [])
-    write_parquet(folder / "c" / "0.parquet", TEXTS[7:9])
-    write_parquet(folder / "d.parquet", TEXTS[9:], rows_per_group=5)
-    return folder
 
 
 def saved_dataset(folder: Path) -> Path:
@@ -57,50 +39,75 @@ def bundled_rows() -> tuple[str, ...]:
 
 
 Make = Callable[[Path, int], Source]
-
-SOURCES: dict[str, tuple[Make, Callable[[], tuple[str, ...]]]] = {
-    "bundled": (lambda _, rows: BundledPages(rows), bundled_rows),
-    "parquet": (lambda p, rows: ParquetPages(parquet_folder(p), "text", rows), lambda: TEXTS),
-    "saved": (lambda p, rows: SavedDatasetPages(saved_dataset(p), "text", rows), lambda: TEXTS),
-}
+Contract = tuple[Make, Callable[[], tuple[str, ...]]]
+NAMES = ("bundled", "saved", *KINDS)
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.fixture(params=NAMES)
+def source(
+    request: pytest.FixtureRequest, s3: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Path, Contract]]:
+    """A folder to make sources in, how one is made, and the rows it holds."""
+    root, name = tmp_path_factory.mktemp("source"), request.param
+    if name == "bundled":
+        yield root, (lambda _, rows: BundledPages(rows), bundled_rows)
+    elif name == "saved":
+        make: Make = lambda p, rows: SavedDatasetPages(saved_dataset(p), "text", rows)  # noqa: E731
+        yield root, (make, lambda: TEXTS)
+    else:
+        with places(root, Place(s3, s3), tmp_path_factory.mktemp("cache"), name) as opened:
+            yield root, (lambda p, rows: opened(parquet_folder(p), rows), lambda: TEXTS)
+
+
 class TestEverySource:
     def test_pages_are_runs_of_rows_and_the_tail_is_dropped(
-        self, name: str, tmp_path: Path
+        self, source: tuple[Path, Contract]
     ) -> None:
-        make, expected = SOURCES[name]
-        pages, texts = make(tmp_path, 3), expected()
+        root, (make, expected) = source
+        pages, texts = make(root, 3), expected()
         assert pages.count == len(texts) // 3
         for page in reversed(range(pages.count)):
             assert list(pages.rows(page)) == list(texts[3 * page : 3 * page + 3])
 
-    def test_there_is_no_page_beyond_the_last(self, name: str, tmp_path: Path) -> None:
-        pages = SOURCES[name][0](tmp_path, 3)
+    def test_there_is_no_page_beyond_the_last(self, source: tuple[Path, Contract]) -> None:
+        root, (make, _) = source
+        pages = make(root, 3)
         for page in (-1, pages.count):
             with pytest.raises(DataError, match=f"page {page} was asked for"):
                 pages.rows(page)
 
-    def test_less_than_one_page_is_refused(self, name: str, tmp_path: Path) -> None:
+    def test_less_than_one_page_is_refused(self, source: tuple[Path, Contract]) -> None:
+        root, (make, _) = source
         with pytest.raises(DataError, match="fewer than one page of 1000000"):
-            SOURCES[name][0](tmp_path, 1_000_000)
+            make(root, 1_000_000)
         with pytest.raises(DataError, match="must be at least 1"):
-            SOURCES[name][0](tmp_path, 0)
+            make(root, 0)
 
-    def test_the_fingerprint_is_of_the_text_alone(self, name: str, tmp_path: Path) -> None:
-        make = SOURCES[name][0]
-        one, other = make(tmp_path / "one", 3), make(tmp_path / "other", 5)
+    def test_the_fingerprint_is_of_the_text_alone(self, source: tuple[Path, Contract]) -> None:
+        root, (make, _) = source
+        one, other = make(root / "one", 3), make(root / "other", 5)
         assert one.fingerprint() == other.fingerprint()
         assert len(bytes.fromhex(one.fingerprint())) == 32
 
-    def test_threads_may_share_it(self, name: str, tmp_path: Path) -> None:
-        pages = SOURCES[name][0](tmp_path, 2)
+    def test_threads_may_share_it(self, source: tuple[Path, Contract]) -> None:
+        root, (make, _) = source
+        pages = make(root, 2)
         alone = [list(pages.rows(page)) for page in range(pages.count)]
         order = [page for page in range(pages.count) for _ in range(4)]
         with ThreadPoolExecutor(4) as threads:
             together = [list(rows) for rows in threads.map(pages.rows, order)]
         assert together == [alone[page] for page in order]
+
+
+def test_the_same_files_have_the_same_fingerprint_wherever_they_lie(
+    s3: str, tmp_path: Path
+) -> None:
+    parquet_folder(tmp_path / "data")
+    seen = {}
+    for kind in KINDS:
+        with places(tmp_path, Place(s3, s3), tmp_path / f"cache-{kind}", kind) as opened:
+            seen[kind] = opened(tmp_path / "data", 1).fingerprint()
+    assert len(seen) == 4 and set(seen.values()) == {seen["local"]}
 
 
 class TestBundled:
@@ -293,7 +300,7 @@ class TestOpenPages:
 
     @pytest.mark.parametrize("source", ["", "parquet:", "hub:x", "bundled:x"])
     def test_an_unknown_source_is_refused(self, source: str) -> None:
-        with pytest.raises(DataError, match="use bundled, parquet:PATH or disk:PATH"):
+        with pytest.raises(DataError, match="use bundled, parquet:PATH, disk:PATH"):
             open_pages(source, revision="x", rows_per_page=1)
 
     def test_a_missing_path_is_refused(self, tmp_path: Path) -> None:

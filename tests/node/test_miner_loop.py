@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,8 @@ from scripted_chain import DEADLINE_S, Keys, Script
 from scripted_leader import Leader
 
 from boltzmann.config import RunConfig
-from boltzmann.errors import Divergence, StoreError, StoreUnavailable
+from boltzmann.data.bundled import BundledPages
+from boltzmann.errors import DataUnavailable, Divergence, StoreError, StoreUnavailable
 from boltzmann.node.book import Book
 from boltzmann.node.conduct import Honest
 from boltzmann.node.follow import follow
@@ -172,17 +173,34 @@ async def test_a_full_disk_costs_a_miner_its_window_and_not_the_node(
         await asyncio.gather(mining, return_exceptions=True)
 
 
-async def test_a_bucket_that_refuses_costs_the_window_and_not_the_node(
-    s3: str, tmp_path: Path
+class FarPages(BundledPages):
+    """Pages whose host does not answer while `trouble` is set."""
+
+    trouble: DataUnavailable | None = None
+
+    def rows(self, page: int) -> Sequence[str]:
+        if self.trouble is not None:
+            raise self.trouble
+        return super().rows(page)
+
+
+@pytest.mark.parametrize("where", ["bucket", "data"])
+async def test_a_host_that_refuses_costs_the_window_and_not_the_node(
+    s3: str, tmp_path: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    far = FarPages(CONFIG.data.rows_per_page)
+    monkeypatch.setattr("node_kit._bundled", lambda rows: far)
     async with scene(s3, tmp_path) as at, at.anna() as anna:
-        at.store.trouble = StoreError("writing was refused")
+        if where == "bucket":
+            at.store.trouble = StoreError("the host said no")
+        else:
+            far.trouble = DataUnavailable("the host said no")
         mining = asyncio.create_task(mine(anna.node, Honest()))
-        waiting = await anna.told.seen("waiting", what="writing was refused")
+        waiting = await anna.told.seen("waiting", what="the host said no")
         assert waiting["seconds"] >= 0.0
         at.leader.publish(at.leader.close(1))
         await at.script.advance(CLOCK.decide(1))
-        at.store.trouble = None
+        at.store.trouble = far.trouble = None
         await at.script.advance(CLOCK.open(2))
         await anna.chain.has_read(CLOCK.open(2))
         await at.script.advance(CLOCK.close(2))
