@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from boltzmann.app.nodeconfig import NodeConfig
+from boltzmann.app.setup import open_store
 from boltzmann.chain.connect import connect
 from boltzmann.chain.keys import WalletKeys, load_wallet, require_registered
 from boltzmann.config import RunConfig
@@ -118,13 +119,7 @@ async def _registration(settings: NodeConfig, found: _Found) -> AsyncIterator[Fi
 
 
 async def _bucket(settings: NodeConfig, found: _Found) -> AsyncIterator[Finding]:
-    store = S3Store(
-        settings.endpoint,
-        settings.bucket,
-        settings.access_key.reveal(),
-        settings.secret_key.reveal(),
-        region=settings.region,
-    )
+    store = open_store(settings)
     await asyncio.to_thread(store.check)
     found.store = store
     yield Finding("bucket", Mark.OK, f"{store.address}: written with the keys, read without")

@@ -47,6 +47,12 @@ class NodeConfig:
     access_key: Secret = _setting("", "AWS_ACCESS_KEY_ID", "key that may write to the bucket")
     secret_key: Secret = _setting("", "AWS_SECRET_ACCESS_KEY", "secret of that key")
     region: str = _setting("--s3.region", "AWS_REGION", "region of the bucket", "us-east-1")
+    public_url: str = _setting(
+        "--s3.public_url",
+        "S3_PUBLIC_URL",
+        "where everybody reads the bucket, if that is not ENDPOINT/BUCKET",
+        "",
+    )
     wallet_name: str = _setting("--wallet.name", "BT_WALLET_NAME", "wallet (coldkey)", "default")
     wallet_hotkey: str = _setting("--wallet.hotkey", "BT_WALLET_HOTKEY", "its hotkey", "default")
     wallet_path: str = _setting(

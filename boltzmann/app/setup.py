@@ -53,13 +53,7 @@ async def open_node(
     chain = await connect(settings.network, settings.netuid, wallet)
     try:
         neuron = await require_registered(chain, keys, settings.netuid, settings.network)
-        store = S3Store(
-            settings.endpoint,
-            settings.bucket,
-            settings.access_key.reveal(),
-            settings.secret_key.reveal(),
-            region=settings.region,
-        )
+        store = open_store(settings)
         await asyncio.to_thread(store.check)
         run = await find_run(chain, store, settings.netuid, settings.run_hash, _START_SECONDS)
         await _refuse_owner(chain, keys)
@@ -80,6 +74,18 @@ async def open_node(
                 yield node
     finally:
         await chain.close()
+
+
+def open_store(settings: NodeConfig) -> S3Store:
+    """The own bucket, and everybody's to read; nothing is sent yet. Raises: ConfigError."""
+    return S3Store(
+        settings.endpoint,
+        settings.bucket,
+        settings.access_key.reveal(),
+        settings.secret_key.reveal(),
+        region=settings.region,
+        public_url=settings.public_url or None,
+    )
 
 
 @asynccontextmanager

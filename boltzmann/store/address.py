@@ -8,10 +8,10 @@ from dataclasses import dataclass
 MAX_ADDRESS = 384  # longest host name (253) and bucket (63), scheme and port, rounded up
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
-_NAME = rf"(?=[^/:]{{1,253}}[/:])(?:{_LABEL}\.)*{_LABEL}"
+_NAME = rf"(?=[^/:]{{1,253}}(?:[/:]|\Z))(?:{_LABEL}\.)*{_LABEL}"
 _ADDRESS = re.compile(
     rf"(?P<scheme>https?)://(?P<netloc>(?P<host>{_NAME}|\[[0-9A-Fa-f:.]{{2,45}}\])"
-    r"(?::(?P<port>[0-9]{1,5}))?)/(?P<bucket>[^/]+)"
+    r"(?::(?P<port>[0-9]{1,5}))?)(?:/(?P<bucket>[^/]+))?"
 )
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
@@ -23,7 +23,8 @@ _KEY = re.compile(r"[A-Za-z0-9._/-]{1,512}")
 class BucketAddress:
     """Where a bucket is read: `<http or https>://<host>[:<port>]/<bucket>`.
 
-    `netloc` is host and port as written, `host` is without the brackets of IPv6.
+    `netloc` is host and port as written, `host` is without the brackets of IPv6; `bucket` is empty
+    where the host serves one bucket only, as R2's public domains do.
     """
 
     tls: bool
@@ -33,20 +34,25 @@ class BucketAddress:
     bucket: str
 
     def __str__(self) -> str:
-        return f"{'https' if self.tls else 'http'}://{self.netloc}/{self.bucket}"
+        path = f"/{self.bucket}" if self.bucket else ""
+        return f"{'https' if self.tls else 'http'}://{self.netloc}{path}"
+
+    def path(self, key: str) -> str:
+        """Of an object on the host."""
+        return f"/{self.bucket}/{key}" if self.bucket else f"/{key}"
 
 
 def parse_address(url: str) -> BucketAddress:
     """The parts of a public address. Raises: ValueError saying which part is not allowed."""
     found = _ADDRESS.fullmatch(url) if len(url) <= MAX_ADDRESS else None
     if found is None:
-        raise ValueError(f"{url[:100]!r} is not http(s)://<host>[:<port>]/<bucket>")
+        raise ValueError(f"{url[:100]!r} is not http(s)://<host>[:<port>][/<bucket>]")
     tls = found["scheme"] == "https"
     port = int(found["port"] or (443 if tls else 80))
     if not 1 <= port <= 65535:
         raise ValueError(f"{url[:100]!r} has port {port}; ports are 1 to 65535")
-    bucket = found["bucket"]
-    if not _BUCKET.fullmatch(bucket) or _IPV4.fullmatch(bucket):
+    bucket = found["bucket"] or ""
+    if bucket and (not _BUCKET.fullmatch(bucket) or _IPV4.fullmatch(bucket)):
         raise ValueError(
             f"{bucket[:100]!r} is not an S3 bucket name (3 to 63 lower-case letters, digits, "
             "hyphens and single dots)"

@@ -73,7 +73,7 @@ class Fetcher:
             connection.sock = _TimedSocket(sock, deadline)
             connection.request(
                 "GET",
-                f"/{address.bucket}/{key}",
+                address.path(key),
                 headers={"Host": address.netloc, "Connection": "close"},
             )
             with connection.getresponse() as response:

@@ -231,6 +231,14 @@ def test_a_read_is_one_plain_get(play: Play, reader: PublicReader) -> None:
     assert "authorization" not in request.decode().lower()
 
 
+def test_a_host_may_serve_one_bucket_only(play: Play, reader: PublicReader) -> None:
+    peer = play(hostile_peer.answering)
+    host = peer.address.rpartition("/")[0]
+    assert reader.get(host, "run/1/delta", max_bytes=len(BODY), seconds=20) == BODY
+    (request,) = peer.requests
+    assert request.decode().splitlines()[0] == "GET /run/1/delta HTTP/1.1"
+
+
 @pytest.mark.parametrize(
     "address",
     [
@@ -240,8 +248,9 @@ def test_a_read_is_one_plain_get(play: Play, reader: PublicReader) -> None:
         "ftp://127.0.0.1/bucket",
         "http:/127.0.0.1/bucket",
         "http:///bucket",
-        "http://127.0.0.1",
         "http://127.0.0.1/",
+        "http://127.0.0.1?list",
+        "http://",
         "http://127.0.0.1/bucket/",
         "http://127.0.0.1/bucket/deeper",
         "http://127.0.0.1//bucket",
