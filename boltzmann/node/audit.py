@@ -13,12 +13,13 @@ from boltzmann.node.round import Alarm, Received, Round, Task, on_page, reopen
 from boltzmann.protocol import aggregate
 from boltzmann.protocol.auditing import chance, renewal, responsible, second_chance
 from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Receipt, Verdict
-from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
+from boltzmann.protocol.rejection import ABSENCES, RECOMPUTED, Reason, Rejection
 from boltzmann.protocol.rewards import absent, audited, earned, failed, unearned, weights
 from boltzmann.protocol.scoring import compare, compare_page, judge
 from boltzmann.protocol.wire import Opened
 
 MOST_ALARMS = 8  # of others that are looked at again in a window
+_CAN_BE_CHECKED = frozenset(reason.value for reason in RECOMPUTED)
 MANY = 3  # failed audits in a window that make a validator doubt itself if nobody passes
 
 
@@ -81,9 +82,9 @@ def _shuffled(node: Node, tasks: list[Task]) -> list[Task]:
 def hear(node: Node, book: Book, this: Round, receipts: Mapping[str, Receipt]) -> None:
     """Take in what other validators' audits say: whom they have audited, and whom they failed.
 
-    A few failures at most, of who is not found out here as well, and none of a validator that has
-    raised a false alarm lately: alarms must not keep a validator from its own audits, nor honest
-    members out.
+    A few failures at most, which a recomputation found, of who is not found out here as well, and
+    none of a validator that has raised a false alarm lately: alarms must not keep a validator from
+    its own audits, nor honest members out. Who is shown other bytes than others cannot check them.
     """
     told = [
         Alarm(witness, verdict)
@@ -96,7 +97,7 @@ def hear(node: Node, book: Book, this: Round, receipts: Mapping[str, Receipt]) -
     alarms = [
         alarm
         for alarm in told
-        if not alarm.verdict.passed
+        if alarm.verdict.refusal in _CAN_BE_CHECKED
         and alarm.verdict.window >= this.window - 1  # what is older was heard, or is out of reach
         and not book.is_muted(alarm.witness, this.window)
         and not book.has_failed(alarm.verdict.hotkey)

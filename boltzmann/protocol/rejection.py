@@ -51,3 +51,8 @@ class Rejection:
 
     def __str__(self) -> str:
         return f"{self.reason.value} ({self.detail})" if self.detail else self.reason.value
+
+
+# What a recomputation found: another validator that recomputes the same finds the same. Of bytes it
+# cannot say so: a miner may have shown it others.
+RECOMPUTED = frozenset({Reason.GATE, Reason.TENSOR, Reason.NORM, Reason.BAD_TOKENS})

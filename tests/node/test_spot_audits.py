@@ -185,6 +185,8 @@ async def test_a_few_alarms_are_heard_and_none_of_who_raised_a_false_one(
         assert at.this.alarms == []
         assert not at.book.suspects(anna)
         assert at.book.age(anna, 3) == 2  # an audit all the same
+        hear(node, at.book, at.this, {"5Val": told(replace(failed, refusal="bad_commit"))})
+        assert at.this.alarms == [], "whoever saw other bytes would seem to lie"
         hear(node, at.book, at.this, {"5Val": told(failed)})
         assert at.this.alarms == [Alarm("5Val", failed)]
         assert at.book.suspects(anna)
