@@ -18,7 +18,9 @@ from contextlib import (
 from pathlib import Path
 from typing import Any
 
+import pytest
 from embedded_chain_kit import NETUID, Keys, genesis
+from rpc_kit import node_over
 
 from boltzmann.chain.connect import connect
 from boltzmann.chain.embedded import Genesis, create_chain
@@ -43,7 +45,15 @@ def embedded(folder: Path, beginning: Genesis) -> Iterator[str]:
     yield f"embedded:{path}"
 
 
-NETWORKS: Mapping[str, Network] = {"embedded": embedded}
+@contextmanager
+def websocket(folder: Path, beginning: Genesis) -> Iterator[str]:
+    path = folder / "chain"
+    create_chain(path, genesis=beginning)
+    with pytest.MonkeyPatch.context() as environment, node_over(path, environment) as node:
+        yield node.url
+
+
+NETWORKS: Mapping[str, Network] = {"embedded": embedded, "websocket": websocket}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from boltzmann.chain.embedded.arguments import (
 )
 from boltzmann.chain.embedded.commitments import set_commitment
 from boltzmann.chain.embedded.registration import burned_register
-from boltzmann.chain.embedded.rules import Event
+from boltzmann.chain.embedded.rules import CallFailed, Event
 from boltzmann.chain.embedded.staking import add_stake
 from boltzmann.chain.embedded.storage import View
 from boltzmann.chain.embedded.subnet import PALLET
@@ -79,7 +79,10 @@ def compose(module: str, function: str, params: Mapping[str, Any]) -> Call:
 
 def dispatch(state: View, signer: str, call: Call) -> list[Event]:
     """Carry out a composed call in `state.block`. Raises: CallFailed."""
-    return CALLS[call.module, call.function].dispatch(state, signer, call.params)
+    kind = CALLS.get((call.module, call.function))
+    if kind is None:  # a call of the real runtime that came by another way than `compose`
+        raise CallFailed("System", "CallFiltered")
+    return kind.dispatch(state, signer, call.params)
 
 
 def end_epoch(state: View, netuid: int) -> None:
