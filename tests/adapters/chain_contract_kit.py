@@ -30,6 +30,7 @@ from boltzmann.protocol.chainview import Head
 
 HANG_S = 30.0
 BLOCK_S = 0.05
+FINALITY_LAG = 2  # blocks that a node's finalized head is behind its best one
 LONG_TEMPO = 5000  # no epoch ends, and no byte budget starts anew, while the test runs
 # The kit's subnet: OWNER 0 and VALIDATOR 1 validate (3000 and 2000 of stake), MINER 2 has none,
 # OTHER 3 has 999, one short of what setting weights takes. RICH is not registered.
@@ -49,7 +50,10 @@ def embedded(folder: Path, beginning: Genesis) -> Iterator[str]:
 def websocket(folder: Path, beginning: Genesis) -> Iterator[str]:
     path = folder / "chain"
     create_chain(path, genesis=beginning)
-    with pytest.MonkeyPatch.context() as environment, node_over(path, environment) as node:
+    with (
+        pytest.MonkeyPatch.context() as environment,
+        node_over(path, environment, lag=FINALITY_LAG) as node,
+    ):
         yield node.url
 
 

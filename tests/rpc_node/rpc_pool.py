@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -123,7 +124,8 @@ class Pool:
         self.included[included.hash] = included
         wire = self._waiting.get(extrinsic.signer, {}).pop(extrinsic.nonce + 1, None)
         if wire is not None:
-            self._include(self._read(wire))
+            with suppress(Refused):  # its time may be over since; nobody waits for an answer
+                self._include(self._read(wire))
 
     def _wait(self, extrinsic: WireExtrinsic) -> bool:
         waiting = self._waiting.setdefault(extrinsic.signer, {})
