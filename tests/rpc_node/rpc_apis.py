@@ -1,4 +1,8 @@
-"""Runtime API calls: the embedded chain's own, and what btcli asks for beside them."""
+"""Runtime API calls: the embedded chain's own, and what btcli asks for beside them.
+
+What is left out of an answer is zero in it (see `rpc_types`): calls cost no fees, there are no
+pools, and nobody is a delegate.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +10,35 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from boltzmann.chain.embedded import views
+from boltzmann.chain.embedded.accounts import RAO_PER_TAO
 from boltzmann.chain.embedded.storage import View
+from boltzmann.chain.embedded.subnet import PALLET
 
 RuntimeApi = Callable[[View, Sequence[Any]], Any]
 
 
+def _netuids(state: View) -> list[int]:
+    return [int(key[0]) for key, added in state.entries(PALLET, "NetworksAdded") if added]
+
+
 def _nothing(state: View, arguments: Sequence[Any]) -> Any:
-    """All zero: calls cost no fees, and there are no pools."""
     return {}
+
+
+def _none(state: View, arguments: Sequence[Any]) -> Any:
+    return None
+
+
+def _prices(state: View, arguments: Sequence[Any]) -> Any:
+    return [{"netuid": netuid, "price": RAO_PER_TAO} for netuid in _netuids(state)]
+
+
+def _hyperparameters(state: View, arguments: Sequence[Any]) -> Any:
+    return views.hyperparameters(state, arguments[0])
 
 
 RUNTIME_APIS: Mapping[tuple[str, str], RuntimeApi] = {
     **views.RUNTIME_APIS,
     ("TransactionPaymentApi", "query_info"): _nothing,
+    ("SwapRuntimeApi", "current_alpha_price_all"): _prices,
 }

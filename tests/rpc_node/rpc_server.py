@@ -46,6 +46,7 @@ class RpcNode:
         self._sessions: set[Session] = set()
         self._announcer = Announcer(self._chain, self._pool, self.faults, self._sessions)
         self._server: Server | None = None
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.connections = 0  # that were ever made
         self.asked: list[str] = []  # the methods of all requests, in order
 
@@ -58,9 +59,9 @@ class RpcNode:
         try:
             await self.accept()
             ready()
+            stopped = asyncio.ensure_future(stop.wait())
             await asyncio.wait(
-                {announcing, asyncio.ensure_future(stop.wait())},
-                return_when=asyncio.FIRST_COMPLETED,
+                {announcing, stopped, self._broken}, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
             self.refuse()
@@ -68,8 +69,10 @@ class RpcNode:
             announcing.cancel()
             await asyncio.wait({announcing})
             self._ledger.close()
-        if not announcing.cancelled():
-            announcing.result()  # it never ends by itself: this raises what ended it
+        # Neither ends by itself: what ended one of them is raised here.
+        for ended in (announcing, self._broken):
+            if ended.done() and not ended.cancelled():
+                ended.result()
 
     # Faults that are done once
 
@@ -121,6 +124,10 @@ class RpcNode:
         self.connections += 1
         try:
             await session.run()
+        except Exception as error:
+            if not self._broken.done():
+                self._broken.set_exception(error)  # the node's own fault: it ends with it
+            raise
         finally:
             self._sessions.discard(session)
 
