@@ -59,10 +59,9 @@ class RpcNode:
         try:
             await self.accept()
             ready()
-            stopped = asyncio.ensure_future(stop.wait())
-            await asyncio.wait(
-                {announcing, stopped, self._broken}, return_when=asyncio.FIRST_COMPLETED
-            )
+            stopped = asyncio.create_task(stop.wait())
+            ends: set[asyncio.Future[Any]] = {announcing, stopped, self._broken}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self.refuse()
             self.drop_connections()
@@ -73,6 +72,12 @@ class RpcNode:
         for ended in (announcing, self._broken):
             if ended.done() and not ended.cancelled():
                 ended.result()
+
+    @property
+    def told(self) -> list[str]:
+        """The blocks that clients were told hold their extrinsics, and that are not final yet."""
+        watches = (watch for session in self._sessions for watch in session.watches.values())
+        return [watch.told for watch in watches if watch.told is not None]
 
     # Faults that are done once
 
