@@ -11,6 +11,14 @@ from rpc_metadata import NoSdkSource, runtime_metadata
 from rpc_running import RunningNode, running
 
 
+def require_metadata() -> None:
+    """Skips the test where the runtime's metadata is not to be had."""
+    try:
+        runtime_metadata()
+    except NoSdkSource as error:
+        pytest.skip(f"no runtime metadata for a websocket node: {error}")
+
+
 @contextmanager
 def node_over(
     path: Path, environment: pytest.MonkeyPatch, *, lag: int = 0, newer_items: bool = False
@@ -20,10 +28,7 @@ def node_over(
     `environment` keeps the SDK's caches beside the chain: it knows chains by their genesis, which
     chains of one seed share, and networks by their name.
     """
-    try:
-        runtime_metadata()
-    except NoSdkSource as error:
-        pytest.skip(f"no runtime metadata for a websocket node: {error}")
+    require_metadata()
     environment.setenv("BITTENSOR_RUNTIME_CACHE_DIR", str(path.with_name("runtime-cache")))
     environment.setenv("BTCLI_TOKEN_SYMBOLS_CACHE", str(path.with_name("symbols.json")))
     with running(path, lag=lag, newer_items=newer_items) as node:

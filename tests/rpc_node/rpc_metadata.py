@@ -73,16 +73,25 @@ def _renamed(blob: bytes, old: bytes, new: bytes) -> bytes:
 
 
 @cache
-def runtime_metadata() -> RuntimeMetadata:
-    """Raises: NoSdkSource."""
-    path = _cache_folder() / f"bittensor-{version('bittensor')}-metadata.json"
+def golden() -> Mapping[str, Any]:
+    """What the SDK's authors recorded of a real node: metadata, and vectors of its encodings.
+
+    Raises: NoSdkSource.
+    """
+    path = _cache_folder() / f"bittensor-{version('bittensor')}-golden.json"
     if not path.is_file():
         _keep(path, _fetched())
-    kept = json.loads(path.read_text())
-    network = kept["network"]
+    recorded: dict[str, Any] = json.loads(path.read_bytes())
+    return recorded
+
+
+@cache
+def runtime_metadata() -> RuntimeMetadata:
+    """Raises: NoSdkSource."""
+    network, metadata = golden()["network"], golden()["metadata"]
     return RuntimeMetadata(
-        v14=_blob(kept["v14_hex"]),
-        v15=_blob(kept["v15_hex"]),
+        v14=_blob(metadata["v14_hex"]),
+        v15=_blob(metadata["v15_hex"]),
         spec_version=int(network["spec_version"]),
         transaction_version=int(network["transaction_version"]),
     )
@@ -93,7 +102,7 @@ def _cache_folder() -> Path:
     return Path(base) / "boltzmann-tests"
 
 
-def _fetched() -> dict[str, Any]:
+def _fetched() -> bytes:
     wanted = f"bittensor=={version('bittensor')}"
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", ":all:"]
@@ -107,21 +116,20 @@ def _fetched() -> dict[str, Any]:
         return _fixture(archive)
 
 
-def _fixture(archive: Path) -> dict[str, Any]:
+def _fixture(archive: Path) -> bytes:
     with tarfile.open(archive) as source:
         for member in source:
             if member.name.endswith("/tests/fixtures/golden.json"):
                 file = source.extractfile(member)
                 if file is not None:
-                    golden = json.load(file)
-                    return {"network": golden["network"], **golden["metadata"]}
+                    return file.read()
     raise NoSdkSource(f"{archive.name} carries no runtime metadata in tests/fixtures/golden.json")
 
 
-def _keep(path: Path, found: dict[str, Any]) -> None:
+def _keep(path: Path, found: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{os.getpid()}.new")
-    unfinished.write_text(json.dumps(found))
+    unfinished.write_bytes(found)
     unfinished.replace(path)  # another process may have done the same meanwhile
 
 
