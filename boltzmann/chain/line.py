@@ -10,7 +10,7 @@ from typing import TypeVar
 import bittensor as bt
 from bittensor.result import ConnectionNotReady
 
-from boltzmann.chain.deadline import within
+from boltzmann.chain.deadline import insisting, within
 from boltzmann.chain.sdk_errors import Names, translated
 from boltzmann.errors import ChainUnavailable
 
@@ -18,6 +18,10 @@ T = TypeVar("T")
 # For letting go of the old connection, which waits ten seconds for the other side, and again for
 # making the new one.
 RENEWAL_S = 12.0
+# The SDK closes by cancelling its reader. Before Python 3.12 `asyncio.wait_for`, in which that one
+# sits, loses the cancellation if a message comes in the same moment (about one time in ten while
+# heads come fast), and the SDK waits for ever.
+REMINDER_S = 1.0
 
 
 class Line:
@@ -40,7 +44,8 @@ class Line:
     async def close(self, seconds: float) -> None:
         """Raises: ChainUnavailable if the connection does not let go."""
         self._is_open = False
-        await self.ask(self._substrate.close(), seconds)
+        with translated():
+            await self._let_go(seconds)
 
     async def ask(self, work: Awaitable[T], seconds: float, names: Names | None = None) -> T:
         """The result of `work`; `names` as in `translated`.
@@ -55,6 +60,12 @@ class Line:
                 await self._renew(renewals)
                 raise
 
+    async def _let_go(self, seconds: float) -> None:
+        if isinstance(self._substrate, bt.RpcSubstrate):
+            await insisting(self._substrate.close(), seconds, REMINDER_S)
+        else:
+            await within(self._substrate.close(), seconds)
+
     async def _renew(self, renewals: int) -> None:
         """A new connection, unless there is one since there had been that many renewals.
 
@@ -67,6 +78,6 @@ class Line:
                 return
             self._renewals += 1
             with suppress(ChainUnavailable), translated():
-                await within(self._substrate.close(), RENEWAL_S)
+                await self._let_go(RENEWAL_S)
             with suppress(ChainUnavailable), translated():
                 await within(self._substrate.connect(), RENEWAL_S)
