@@ -32,6 +32,7 @@ from websocket_kit import HANG_S, adapter, node_before_a_chain
 
 from boltzmann.chain.deadline import insisting
 from boltzmann.chain.embedded import EmbeddedSubstrate, GenesisNeuron, create_chain
+from boltzmann.errors import ChainRefused
 
 PERIOD = 64
 SIGNATURE_AT = 50  # within the signature of any signed extrinsic
@@ -212,6 +213,31 @@ async def test_weights_are_set_by_the_sdk_or_else_by_the_plain_call(
             assert await chain.weights(block) == {0: {2: 65535, 3: 21845}}
             (extrinsic,) = (await substrate.get_block(block))["extrinsics"]
             assert extrinsic["call"]["call_function"] == function
+
+
+async def test_weights_are_sealed_where_the_subnet_wants_it(tmp_path: Path) -> None:
+    with node_before_a_chain(tmp_path, newer_items=True, commit_reveal=True) as node:
+        async with adapter(node, OWNER) as chain, substrate_of(node) as substrate:
+            assert (await chain.rules(0)).commit_reveal
+            block = await chain.set_weights({2: 3.0, 3: 1.0}, 0)
+            assert await chain.weights(block) == {}
+            assert (await chain.neurons(block))[0].last_update == block
+            rows = await substrate.query_map("SubtensorModule", "TimelockedWeightCommits", [NETUID])
+            ((who, at, sealed, reveal_round),) = rows[0][1]
+            assert (who, at) == (OWNER.hot, block)
+            (extrinsic,) = (await substrate.get_block(block))["extrinsics"]
+            assert extrinsic["call"]["call_function"] == "commit_timelocked_mechanism_weights"
+            given = {one["name"]: one["value"] for one in extrinsic["call"]["call_args"]}
+            assert (given["commit"], given["reveal_round"]) == (sealed, reveal_round)
+            with pytest.raises(ChainRefused, match=r"^SettingWeightsTooFast: "):
+                await chain.set_weights({2: 1.0}, 0)
+
+
+async def test_an_old_runtime_says_that_weights_must_be_sealed(tmp_path: Path) -> None:
+    with node_before_a_chain(tmp_path, commit_reveal=True) as node:
+        async with adapter(node, OWNER) as chain:
+            with pytest.raises(ChainRefused, match=r"^CommitRevealEnabled: "):
+                await chain.set_weights({2: 1.0}, 0)
 
 
 # Reads

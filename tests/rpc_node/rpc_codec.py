@@ -23,6 +23,7 @@ _HASHED_ABOVE_BYTES = 256
 _UNNAMED_EVENTS: Mapping[tuple[str, str], tuple[str | None, ...]] = {
     ("SubtensorModule", "WeightsSet"): ("netuid", "uid"),
     ("SubtensorModule", "NeuronRegistered"): ("netuid", "uid", "hotkey"),
+    ("SubtensorModule", "TimelockedWeightsCommitted"): ("who", "netuid", "hash", "round"),
     # alpha is bought at a price of one, for no fee
     ("SubtensorModule", "StakeAdded"): ("coldkey", "hotkey", "tao", "tao", "netuid", None),
 }
