@@ -19,7 +19,7 @@ from boltzmann.chain.subtensor import Deadlines, SubtensorChain
 from boltzmann.errors import ChainUnavailable
 
 T = TypeVar("T")
-HANG_S = 60.0
+HANG_S = 90.0
 LAG = 3
 POLL_S = 0.02
 # Long enough for a loaded machine to answer, short enough for tests that wait them out.

@@ -18,12 +18,14 @@ Method = Callable[[Sequence[Any]], Any]
 class Methods:
     """Answers requests by name; what is pushed to subscribers is the server's."""
 
-    def __init__(self, chain: Chain, codec: Codec, pool: Pool, faults: Faults) -> None:
+    def __init__(
+        self, chain: Chain, codec: Codec, pool: Pool, reads: Reads, faults: Faults
+    ) -> None:
         self._chain = chain
         self._codec = codec
         self._pool = pool
         self._faults = faults
-        self._reads = Reads(chain, codec)
+        self._reads = reads
         self._table: Mapping[str, Method] = {
             "chain_getHead": lambda given: chain.head_hash(),
             "chain_getFinalizedHead": lambda given: chain.finalized_hash(),

@@ -13,6 +13,7 @@ from bittensor.sp_core import verify
 from rpc_chain import Chain
 from rpc_codec import BadEncoding, Codec, Opened
 from rpc_faults import Faults, RpcError, invalid_transaction
+from rpc_shield import CARRIER, Shield
 
 from boltzmann.chain.embedded.arguments import BadArgument
 from boltzmann.chain.embedded.extrinsic import Extrinsic
@@ -49,10 +50,11 @@ class WireExtrinsic(Extrinsic):
 class Pool:
     """Puts extrinsics into the ledger; those whose nonce is too high wait for the ones before."""
 
-    def __init__(self, chain: Chain, codec: Codec, faults: Faults) -> None:
+    def __init__(self, chain: Chain, codec: Codec, faults: Faults, shield: Shield) -> None:
         self._chain = chain
         self._codec = codec
         self._faults = faults
+        self._shield = shield
         self._waiting: dict[str, dict[int, bytes]] = {}  # signer -> nonce -> extrinsic
         self.included: dict[str, Included] = {}  # by the extrinsic's hash
 
@@ -122,10 +124,18 @@ class Pool:
         """Raises: Refused."""
         included = self._chain.ledger.include(extrinsic)
         self.included[included.hash] = included
+        if (extrinsic.call.module, extrinsic.call.function) == CARRIER:
+            self._unseal(extrinsic)
         wire = self._waiting.get(extrinsic.signer, {}).pop(extrinsic.nonce + 1, None)
         if wire is not None:
             with suppress(Refused):  # its time may be over since; nobody waits for an answer
                 self._include(self._read(wire))
+
+    def _unseal(self, carrier: WireExtrinsic) -> None:
+        wire = self._shield.open(carrier.call.params["ciphertext"])
+        if wire is not None:
+            with suppress(RpcError):  # it gets into no block, and nobody waits for an answer
+                self.submit(wire)
 
     def _wait(self, extrinsic: WireExtrinsic) -> bool:
         waiting = self._waiting.setdefault(extrinsic.signer, {})

@@ -9,6 +9,7 @@ from rpc_chain import Chain
 from rpc_codec import BadEncoding, Codec, compact
 from rpc_faults import RpcError, invalid_params
 from rpc_metadata import NEWER_ITEM
+from rpc_shield import NEXT_KEY, Shield
 
 from boltzmann.chain.embedded import views
 from boltzmann.chain.embedded.storage import Included
@@ -18,9 +19,10 @@ _EVENTS = ("System", "Events")
 
 
 class Reads:
-    def __init__(self, chain: Chain, codec: Codec) -> None:
+    def __init__(self, chain: Chain, codec: Codec, shield: Shield) -> None:
         self._chain = chain
         self._codec = codec
+        self._shield = shield
 
     def storage(self, key: bytes, block_hash: str | None) -> bytes | None:
         """A key's value, None where there is none. Raises: RpcError."""
@@ -29,6 +31,8 @@ class Reads:
             return None
         if (item.pallet, item.name) == _EVENTS:
             return self._events(block_hash)
+        if (item.pallet, item.name) == NEXT_KEY:
+            return self._codec.value(item, self._shield.public_key)
         if item.name == NEWER_ITEM.decode():
             return None  # its stand-in's type is not the embedded chain's
         params = self._codec.params(item, key)

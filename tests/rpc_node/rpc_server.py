@@ -19,11 +19,14 @@ from rpc_heads import Announcer
 from rpc_metadata import runtime_metadata
 from rpc_methods import Methods
 from rpc_pool import Pool
+from rpc_reads import Reads
 from rpc_session import Session
+from rpc_shield import CARRIER, CARRIER_TYPE, Shield
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.http11 import Request, Response
 
 from boltzmann.chain.embedded.ledger import Ledger
+from boltzmann.chain.embedded.runtime import CALLS
 
 _HOST = "127.0.0.1"
 _MOST_BYTES = 2**24
@@ -37,12 +40,14 @@ class RpcNode:
     def __init__(self, path: Path, *, lag: int, newer_items: bool) -> None:
         self.faults = Faults()
         self.port = 0
-        self._ledger = Ledger(path)
+        self._ledger = Ledger(path, calls={**CALLS, CARRIER: CARRIER_TYPE})
         metadata = runtime_metadata().with_block_time(self._ledger.clock().block_time_s)
         codec = Codec(metadata.with_newer_items() if newer_items else metadata)
         self._chain = Chain(self._ledger, lag)
-        self._pool = Pool(self._chain, codec, self.faults)
-        self._methods = Methods(self._chain, codec, self._pool, self.faults)
+        shield = Shield()
+        self._pool = Pool(self._chain, codec, self.faults, shield)
+        reads = Reads(self._chain, codec, shield)
+        self._methods = Methods(self._chain, codec, self._pool, reads, self.faults)
         self._sessions: set[Session] = set()
         self._announcer = Announcer(self._chain, self._pool, self.faults, self._sessions)
         self._server: Server | None = None

@@ -48,7 +48,8 @@ class CallType:
     dispatch: Callable[[View, str, Mapping[str, Any]], list[Event]]
 
 
-CALLS: Mapping[tuple[str, str], CallType] = {
+Calls = Mapping[tuple[str, str], CallType]
+CALLS: Calls = {
     (PALLET, "set_weights"): CallType(_WEIGHTS, set_weights),
     (PALLET, "set_mechanism_weights"): CallType({**_WEIGHTS, "mecid": _U8}, set_mechanism_weights),
     (PALLET, "commit_timelocked_weights"): CallType(_COMMIT, commit_weights),
@@ -89,9 +90,9 @@ def compose(module: str, function: str, params: Mapping[str, Any]) -> Call:
     return Call(module, function, encoded)
 
 
-def dispatch(state: View, signer: str, call: Call) -> list[Event]:
+def dispatch(state: View, signer: str, call: Call, calls: Calls) -> list[Event]:
     """Carry out a composed call in `state.block`. Raises: CallFailed."""
-    kind = CALLS.get((call.module, call.function))
+    kind = calls.get((call.module, call.function))
     if kind is None:  # a call of the real runtime that came by another way than `compose`
         raise CallFailed("System", "CallFiltered")
     return kind.dispatch(state, signer, call.params)
