@@ -20,7 +20,6 @@ class Faults:
     heads_twice: bool = False  # each head is announced twice
     heads_every: int = 1  # only heads whose number divides by this are announced
     pool_refusal: str | None = None  # "Custom error: 6": what the pool says to every extrinsic
-    unknown_methods: set[str] = field(default_factory=set)  # answered as if there were none
 
 
 class RpcError(Exception):

@@ -7,7 +7,7 @@ from typing import Any
 
 from rpc_chain import Chain
 from rpc_codec import BadEncoding, Codec
-from rpc_faults import Faults, RpcError, invalid_params
+from rpc_faults import RpcError, invalid_params
 from rpc_metadata import SPEC_NAME
 from rpc_pool import Pool
 from rpc_reads import Reads
@@ -18,13 +18,10 @@ Method = Callable[[Sequence[Any]], Any]
 class Methods:
     """Answers requests by name; what is pushed to subscribers is the server's."""
 
-    def __init__(
-        self, chain: Chain, codec: Codec, pool: Pool, reads: Reads, faults: Faults
-    ) -> None:
+    def __init__(self, chain: Chain, codec: Codec, pool: Pool, reads: Reads) -> None:
         self._chain = chain
         self._codec = codec
         self._pool = pool
-        self._faults = faults
         self._reads = reads
         self._table: Mapping[str, Method] = {
             "chain_getHead": lambda given: chain.head_hash(),
@@ -61,7 +58,7 @@ class Methods:
     def answer(self, method: str, given: Sequence[Any]) -> Any:
         """Raises: RpcError."""
         answer = self._table.get(method)
-        if answer is None or method in self._faults.unknown_methods:
+        if answer is None:
             raise RpcError(-32601, "Method not found")
         try:
             return answer(given)

@@ -47,7 +47,7 @@ class RpcNode:
         shield = Shield()
         self._pool = Pool(self._chain, codec, self.faults, shield)
         reads = Reads(self._chain, codec, shield)
-        self._methods = Methods(self._chain, codec, self._pool, reads, self.faults)
+        self._methods = Methods(self._chain, codec, self._pool, reads)
         self._sessions: set[Session] = set()
         self._announcer = Announcer(self._chain, self._pool, self.faults, self._sessions)
         self._server: Server | None = None
