@@ -23,7 +23,7 @@ HANG_S = 90.0
 LAG = 3
 POLL_S = 0.02
 # Long enough for a loaded machine to answer, short enough for tests that wait them out.
-SOON = Deadlines(read_s=2.0, probe_s=1.0, write_blocks=10, silence_blocks=1, silence_s=1.0)
+SOON = Deadlines(read_s=5.0, probe_s=2.0, write_blocks=10, silence_blocks=1, silence_s=2.0)
 
 
 @contextmanager
