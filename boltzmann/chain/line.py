@@ -50,7 +50,8 @@ class Line:
     async def ask(self, work: Awaitable[T], seconds: float, names: Names | None = None) -> T:
         """The result of `work`; `names` as in `translated`.
 
-        Raises: ChainRefused, ChainUnavailable, the latter also after `seconds`.
+        Raises: ChainRefused; ChainUnavailable, also after `seconds` and what the new connection
+        took then, and when the connection was given up over another question.
         """
         renewals = self._renewals
         with translated(names):
