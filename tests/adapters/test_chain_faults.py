@@ -12,7 +12,7 @@ import pytest
 from embedded_chain_kit import MINER, NETUID, OWNER
 from rpc_running import RunningNode
 from rpc_server import RpcNode
-from websocket_kit import HANG_S, LAG, adapter, node_before_a_chain, once_it_answers, until
+from websocket_kit import HANG_S, LAG, Relay, adapter, node_before_a_chain, once_it_answers, until
 
 from boltzmann.chain.connect import connect
 from boltzmann.chain.subtensor import SubtensorChain
@@ -115,6 +115,22 @@ async def test_heads_go_on_after_a_silent_connection(node: RunningNode) -> None:
         heads += await take(stream_of_heads, 30)
         await expect_in_order(chain, heads)
         assert node.connections >= 2
+
+
+async def test_heads_and_writes_go_on_when_the_network_swallows_a_connection(
+    node: RunningNode,
+) -> None:
+    """Unlike a silent node's, the other end does not even answer that the socket is closed."""
+    async with (
+        Relay(node).running() as relay,
+        adapter(relay, MINER) as chain,
+        stream(chain) as stream_of_heads,
+    ):
+        heads = await take(stream_of_heads, 2)
+        relay.swallow()
+        heads += await take(stream_of_heads, 30)
+        await expect_in_order(chain, heads)
+        assert await chain.commit([b"after"]) > heads[0].number
 
 
 async def test_a_node_that_is_silent_for_long_is_asked_again(

@@ -40,7 +40,7 @@ def node_before_a_chain(
 
 @asynccontextmanager
 async def adapter(
-    node: RunningNode, keys: Keys | None = None, deadlines: Deadlines = SOON
+    node: RunningNode | Relay, keys: Keys | None = None, deadlines: Deadlines = SOON
 ) -> AsyncIterator[SubtensorChain]:
     chain = SubtensorChain(bt.RpcSubstrate(node.url), NETUID, keys, deadlines)
     await chain.open()
@@ -71,3 +71,43 @@ async def once_it_answers(ask: Callable[[], Awaitable[T]]) -> T:
                 await asyncio.sleep(POLL_S)
 
     return await asyncio.wait_for(again(), HANG_S)
+
+
+class Relay:
+    """A TCP relay before a node that can cut what goes through it off without a word."""
+
+    def __init__(self, node: RunningNode) -> None:
+        self._port = int(node.url.rpartition(":")[2])
+        self._open: set[asyncio.Task[None]] = set()
+        self._writers: list[asyncio.StreamWriter] = []
+        self.url = ""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Relay]:
+        server = await asyncio.start_server(self._join, "127.0.0.1", 0)
+        self.url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        try:
+            yield self
+        finally:
+            self.swallow()
+            for writer in self._writers:
+                writer.close()
+            server.close()
+
+    def swallow(self) -> None:
+        """The connections there are stay open, and nothing comes through them any more."""
+        for task in self._open:
+            task.cancel()
+        self._open.clear()
+
+    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        self._writers += [writer, far_writer]
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            self._open.add(asyncio.create_task(self._copy(source, sink)))
+
+    async def _copy(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(1 << 16):
+            sink.write(data)
+            await sink.drain()
+        sink.close()
