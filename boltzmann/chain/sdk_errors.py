@@ -45,6 +45,25 @@ WEIGHT_NAMES = Names(
 )
 
 
+# What may happen to a call on its way into a final block, a fork above all: no rule was broken, and
+# a new transaction for the same call may get in.
+LOST_ON_THE_WAY = frozenset(
+    {
+        "AlreadyImported",
+        "AncientBirthBlock",
+        "Dropped",
+        "ExhaustsResources",
+        "FinalityTimeout",
+        "Future",
+        "Invalid",
+        "PriorityTooLow",
+        "Retracted",
+        "Stale",
+        "Usurped",
+    }
+)
+
+
 @contextmanager
 def translated(names: Names | None = None) -> Iterator[None]:
     """`names`: what the call's errors are called, where the SDK calls them otherwise.
@@ -61,4 +80,6 @@ def translated(names: Names | None = None) -> Iterator[None]:
         if name is None and error.code is ErrorCode.UNKNOWN:
             # Not a rule of the chain: a dropped connection, or a block that is not there (yet).
             raise ChainUnavailable(f"the chain gives no answer: {error.message}") from error
+        if name in LOST_ON_THE_WAY:
+            raise ChainUnavailable(f"the call got lost: {name}: {error.message}") from error
         raise ChainRefused(name or error.code.value, error.message) from error

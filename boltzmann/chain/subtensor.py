@@ -17,8 +17,8 @@ import bittensor as bt
 from bittensor.intents.weights import clip_to_max_weight, normalize
 from bittensor.result import ConnectionNotReady
 
-from boltzmann.chain.deadline import within
 from boltzmann.chain.heads import consecutive_heads
+from boltzmann.chain.line import Line
 from boltzmann.chain.sdk_errors import WEIGHT_NAMES, Names, translated
 from boltzmann.chain.values import commit_space, neuron, raw_fields
 from boltzmann.errors import ChainRefused, ChainUnavailable
@@ -34,10 +34,12 @@ class Deadlines:
     """How long the chain may take, in seconds and in blocks, before it counts as unavailable.
 
     A write has `write_blocks` blocks to become final, and at least `read_s`. The block stream is
-    subscribed anew after `silence_blocks` blocks without a head, and at least `silence_s`.
+    subscribed anew after `silence_blocks` blocks without a head, and at least `silence_s`; before
+    that the connection must answer a question within `probe_s`, or else it is made anew.
     """
 
     read_s: float = 30.0
+    probe_s: float = 10.0
     write_blocks: int = 10
     silence_blocks: int = 5
     silence_s: float = 20.0
@@ -55,6 +57,7 @@ class SubtensorChain:
     ) -> None:
         """`signer`: a wallet, or a hotkey's keypair, for the writes; None for reads only."""
         self._substrate = substrate
+        self._line = Line(substrate)
         # The client only labels explorer links with its network, and is never connected by its own
         # `connect`: that one keeps token symbols in a file under the user's home, by this label.
         self._client = bt.Client("local", substrate=substrate)
@@ -65,12 +68,12 @@ class SubtensorChain:
 
     async def open(self) -> None:
         """Connect. Raises: ChainError, and ConfigError of an embedded chain without a file."""
-        await self._ask(self._substrate.connect())
+        await self._line.open(self._deadlines.read_s)
         self._block_time = float(await self._ask(self._substrate.block_time()))
 
     async def close(self) -> None:
         """Raises: ChainUnavailable if the connection does not let go."""
-        await self._ask(self._substrate.close())
+        await self._line.close(self._deadlines.read_s)
 
     async def netuids(self) -> list[int]:
         """The subnets the chain has now, in order, without the root network: nobody mines there."""
@@ -201,8 +204,7 @@ class SubtensorChain:
         limits = self._deadlines
         seconds = max(limits.read_s, limits.write_blocks * self._block_time)
         try:
-            with translated(names):
-                result = await within(work, seconds)
+            result = await self._line.ask(work, seconds, names)
         except (ChainUnavailable, asyncio.CancelledError):
             self._forget_nonce()
             raise
@@ -228,8 +230,7 @@ class SubtensorChain:
     # Plumbing
 
     async def _ask(self, work: Awaitable[T]) -> T:
-        with translated():
-            return await within(work, self._deadlines.read_s)
+        return await self._line.ask(work, self._deadlines.read_s)
 
     async def _hash_text(self, number: int) -> str:
         return str(await self._ask(self._substrate.block_hash(number)))
@@ -258,6 +259,8 @@ class SubtensorChain:
         return epoch_index(block, self._netuid, int(tempo))
 
     async def _finalized(self) -> AsyncIterator[int]:
+        # A subscription shows nothing of why it is silent: this finds a dead connection.
+        await self._line.ask(self._client.block(), self._deadlines.probe_s)
         async with aclosing(self._client.blocks(finalized=True)) as headers:
             while True:
                 with translated():

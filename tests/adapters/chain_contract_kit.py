@@ -18,7 +18,9 @@ from contextlib import (
 from pathlib import Path
 from typing import Any
 
+import pytest
 from embedded_chain_kit import NETUID, Keys, genesis
+from rpc_kit import node_over
 
 from boltzmann.chain.connect import connect
 from boltzmann.chain.embedded import Genesis, create_chain
@@ -28,6 +30,7 @@ from boltzmann.protocol.chainview import Head
 
 HANG_S = 30.0
 BLOCK_S = 0.05
+FINALITY_LAG = 2  # blocks that a node's finalized head is behind its best one
 LONG_TEMPO = 5000  # no epoch ends, and no byte budget starts anew, while the test runs
 # The kit's subnet: OWNER 0 and VALIDATOR 1 validate (3000 and 2000 of stake), MINER 2 has none,
 # OTHER 3 has 999, one short of what setting weights takes. RICH is not registered.
@@ -43,7 +46,18 @@ def embedded(folder: Path, beginning: Genesis) -> Iterator[str]:
     yield f"embedded:{path}"
 
 
-NETWORKS: Mapping[str, Network] = {"embedded": embedded}
+@contextmanager
+def websocket(folder: Path, beginning: Genesis) -> Iterator[str]:
+    path = folder / "chain"
+    create_chain(path, genesis=beginning)
+    with (
+        pytest.MonkeyPatch.context() as environment,
+        node_over(path, environment, lag=FINALITY_LAG) as node,
+    ):
+        yield node.url
+
+
+NETWORKS: Mapping[str, Network] = {"embedded": embedded, "websocket": websocket}
 
 
 @contextmanager

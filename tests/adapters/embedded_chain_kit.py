@@ -127,6 +127,14 @@ def weights(uids: list[int], values: list[int], **changes: int) -> Any:
     return bt.calls.SubtensorModule.set_mechanism_weights(dests=uids, weights=values, **arguments)
 
 
+def sealed(**changes: int) -> Any:
+    """A call that commits weights until a drand round."""
+    arguments = {"netuid": NETUID, "mecid": 0, "reveal_round": 1, "commit_reveal_version": 4}
+    return bt.calls.SubtensorModule.commit_timelocked_mechanism_weights(
+        commit=b"sealed", **{**arguments, **changes}
+    )
+
+
 def register(hotkey: str, netuid: int = NETUID) -> Any:
     return bt.calls.SubtensorModule.burned_register(netuid=netuid, hotkey=hotkey)
 

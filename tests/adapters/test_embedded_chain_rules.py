@@ -27,6 +27,7 @@ from embedded_chain_kit import (
     ledger_at,
     raw,
     register,
+    sealed,
     stake,
     state_rows,
     weights,
@@ -51,6 +52,7 @@ class Case:
 
 
 SHORT, LONG = b"x", b"y" * 128
+REVEAL = {"commit_reveal": True}
 REFUSED = [
     Case("WeightVecNotEqualSize", weights([2, 3], [1]), OWNER),
     Case("MechanismDoesNotExist", weights([2], [1], netuid=7), OWNER),
@@ -64,6 +66,13 @@ REFUSED = [
     Case("UidVecContainInvalidOne", weights([2, 4], [1, 1]), OWNER),
     Case("WeightVecLengthIsLow", weights([2], [1]), OWNER, changes={"min_allowed_weights": 2}),
     Case("MaxWeightExceeded", weights([2, 3], [3, 1]), OWNER, changes={"max_weight": 40000}),
+    Case("CommitRevealEnabled", weights([2], [1]), OWNER, changes=REVEAL),
+    Case("CommitRevealDisabled", sealed(), OWNER),
+    Case("IncorrectCommitRevealVersion", sealed(commit_reveal_version=3), OWNER, changes=REVEAL),
+    Case("MechanismDoesNotExist", sealed(netuid=7), OWNER, changes=REVEAL),
+    Case("MechanismDoesNotExist", sealed(mecid=1), OWNER, changes=REVEAL),
+    Case("HotKeyNotRegisteredInSubNet", sealed(), RICH, changes=REVEAL),
+    Case("NotEnoughStakeToSetWeights", sealed(), MINER, changes=REVEAL),
     Case("AccountNotAllowedCommit", raw(SHORT), RICH),
     Case("TooManyFieldsInCommitmentInfo", raw(SHORT, SHORT, SHORT, SHORT), MINER),
     Case("SpaceLimitExceeded", raw(LONG, LONG), MINER, changes={"commitment_budget_bytes": 255}),

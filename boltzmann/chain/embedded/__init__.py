@@ -16,7 +16,8 @@ nobody before that is there. Going on takes up the pace from that moment, so no 
 and the time it stood lies between the blocks N and N + 1.
 
 It has no peers and no forks, so each block is final as soon as it is there: the finalized head is
-the head. Calls cost no fees, and there is no MEV shield, no multisig, no commit-reveal.
+the head. Calls cost no fees, and there is no MEV shield and no multisig. With commit-reveal on,
+weights are taken sealed and never opened: that takes a beacon from outside.
 """
 
 from __future__ import annotations

@@ -41,6 +41,18 @@ def vector_of(element: Encode) -> Encode:
     return encode
 
 
+def byte_string(most: int) -> Encode:
+    """An encoder of up to `most` bytes, given as such or as 0x hex."""
+
+    def encode(value: object) -> str:
+        data = _bytes(value)
+        if len(data) > most:
+            raise BadArgument(f"{len(data)} bytes are more than the {most} there is room for")
+        return "0x" + data.hex()
+
+    return encode
+
+
 def address(value: object) -> str:
     """An account's ss58 address."""
     if not isinstance(value, str):

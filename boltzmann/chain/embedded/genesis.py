@@ -53,6 +53,7 @@ class Genesis:
     weights_version: int = 0
     min_allowed_weights: int = 1
     max_weight: int = U16_MAX
+    commit_reveal: bool = False
     max_validators: int = 64
     min_stake_rao: int = 1000 * RAO_PER_TAO
     commitment_budget_bytes: int = 3100
@@ -186,7 +187,7 @@ def _hyperparameters(genesis: Genesis) -> dict[str, Any]:
         "Burn": genesis.registration_cost_rao,
         "MinBurn": genesis.registration_cost_rao,
         "MaxBurn": genesis.registration_cost_rao,
-        "CommitRevealWeightsEnabled": False,
+        "CommitRevealWeightsEnabled": genesis.commit_reveal,
         "RevealPeriodEpochs": 1,
         "ActivityCutoff": 5000,
         "Rho": 10,

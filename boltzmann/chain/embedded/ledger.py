@@ -43,10 +43,19 @@ class Refused(Exception):
 class Ledger:
     """Reads and extends the chain in one file. All calls are short; use it from one thread."""
 
-    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
-        """Raises: ConfigError when `path` is not the file of an embedded chain."""
+    def __init__(
+        self,
+        path: Path,
+        now: Callable[[], float] = time.time,
+        calls: runtime.Calls = runtime.CALLS,
+    ) -> None:
+        """`calls`: those its runtime carries out.
+
+        Raises: ConfigError when `path` is not the file of an embedded chain.
+        """
         self._storage = Storage(path)
         self._now = now
+        self._calls = calls
         self._numbers: dict[str, int] = {}  # hash -> number, of the blocks asked for so far
 
     def close(self) -> None:
@@ -119,7 +128,7 @@ class Ledger:
             failure = None
             try:
                 with self._storage.dispatching():
-                    did = runtime.dispatch(state, extrinsic.signer, extrinsic.call)
+                    did = runtime.dispatch(state, extrinsic.signer, extrinsic.call, self._calls)
             except CallFailed as refusal:
                 failure = (refusal.pallet, refusal.name)
                 did = []

@@ -11,16 +11,18 @@ from boltzmann.chain.embedded.arguments import (
     BadArgument,
     Encode,
     address,
+    byte_string,
     commitment_info,
     unsigned,
     vector_of,
 )
 from boltzmann.chain.embedded.commitments import set_commitment
 from boltzmann.chain.embedded.registration import burned_register
-from boltzmann.chain.embedded.rules import Event
+from boltzmann.chain.embedded.rules import CallFailed, Event
 from boltzmann.chain.embedded.staking import add_stake
 from boltzmann.chain.embedded.storage import View
 from boltzmann.chain.embedded.subnet import PALLET
+from boltzmann.chain.embedded.timelocked import MOST_BYTES, commit_mechanism_weights, commit_weights
 from boltzmann.chain.embedded.weights import set_mechanism_weights, set_weights
 
 _U8, _U16, _U64 = unsigned(8), unsigned(16), unsigned(64)
@@ -29,6 +31,12 @@ _WEIGHTS: dict[str, Encode] = {
     "dests": vector_of(_U16),
     "weights": vector_of(_U16),
     "version_key": _U64,
+}
+_COMMIT: dict[str, Encode] = {
+    "netuid": _U16,
+    "commit": byte_string(MOST_BYTES),
+    "reveal_round": _U64,
+    "commit_reveal_version": _U16,
 }
 
 
@@ -40,9 +48,14 @@ class CallType:
     dispatch: Callable[[View, str, Mapping[str, Any]], list[Event]]
 
 
-CALLS: Mapping[tuple[str, str], CallType] = {
+Calls = Mapping[tuple[str, str], CallType]
+CALLS: Calls = {
     (PALLET, "set_weights"): CallType(_WEIGHTS, set_weights),
     (PALLET, "set_mechanism_weights"): CallType({**_WEIGHTS, "mecid": _U8}, set_mechanism_weights),
+    (PALLET, "commit_timelocked_weights"): CallType(_COMMIT, commit_weights),
+    (PALLET, "commit_timelocked_mechanism_weights"): CallType(
+        {**_COMMIT, "mecid": _U8}, commit_mechanism_weights
+    ),
     (PALLET, "burned_register"): CallType({"netuid": _U16, "hotkey": address}, burned_register),
     (PALLET, "add_stake"): CallType(
         {"hotkey": address, "netuid": _U16, "amount_staked": _U64}, add_stake
@@ -77,9 +90,12 @@ def compose(module: str, function: str, params: Mapping[str, Any]) -> Call:
     return Call(module, function, encoded)
 
 
-def dispatch(state: View, signer: str, call: Call) -> list[Event]:
+def dispatch(state: View, signer: str, call: Call, calls: Calls) -> list[Event]:
     """Carry out a composed call in `state.block`. Raises: CallFailed."""
-    return CALLS[call.module, call.function].dispatch(state, signer, call.params)
+    kind = calls.get((call.module, call.function))
+    if kind is None:  # a call of the real runtime that came by another way than `compose`
+        raise CallFailed("System", "CallFiltered")
+    return kind.dispatch(state, signer, call.params)
 
 
 def end_epoch(state: View, netuid: int) -> None:

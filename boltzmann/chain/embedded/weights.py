@@ -24,6 +24,7 @@ def set_weights(state: View, hotkey: str, arguments: Mapping[str, Any]) -> list[
     subnet = Subnet(state, arguments["netuid"])
     uids: list[int] = arguments["dests"]
     values: list[int] = arguments["weights"]
+    require(not subnet.number("CommitRevealWeightsEnabled"), "CommitRevealEnabled")
     require(len(uids) == len(values), "WeightVecNotEqualSize")
     require(subnet.exists(), "MechanismDoesNotExist")
     require(len(uids) <= subnet.size(), "UidsLengthExceedUidsInSubNet")
@@ -44,19 +45,27 @@ def set_weights(state: View, hotkey: str, arguments: Mapping[str, Any]) -> list[
 
 def _require_caller(subnet: Subnet, hotkey: str, version_key: int) -> int:
     """The caller's uid, once it is registered, staked, up to date and not too fast."""
+    uid = require_staked(subnet, hotkey)
+    # A subnet that names no version takes every one; a newer caller than asked for is welcome.
+    require(version_key >= subnet.number("WeightsVersionKey"), "IncorrectWeightVersionKey")
+    require_pace(subnet, uid, "SettingWeightsTooFast")
+    return uid
+
+
+def require_staked(subnet: Subnet, hotkey: str) -> int:
+    """The hotkey's uid. Raises: CallFailed when it is not registered, or has not enough stake."""
     uid = subnet.uid_of(hotkey)
     if uid is None:
         raise CallFailed(PALLET, "HotKeyNotRegisteredInSubNet")
     require(subnet.stake_rao(hotkey) >= subnet.stake_threshold_rao(), "NotEnoughStakeToSetWeights")
-    # A subnet that names no version takes every one; a newer caller than asked for is welcome.
-    require(version_key >= subnet.number("WeightsVersionKey"), "IncorrectWeightVersionKey")
+    return uid
+
+
+def require_pace(subnet: Subnet, uid: int, otherwise: str) -> None:
+    """Raises: CallFailed `otherwise`, when the uid's last weights are too few blocks ago."""
     last_update = int(subnet.vector("LastUpdate")[uid])
     since = subnet.state.block - last_update
-    require(
-        last_update == 0 or since >= subnet.number("WeightsSetRateLimit"),
-        "SettingWeightsTooFast",
-    )
-    return uid
+    require(last_update == 0 or since >= subnet.number("WeightsSetRateLimit"), otherwise)
 
 
 def _upscaled(values: list[int]) -> list[int]:
