@@ -12,6 +12,7 @@ from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.rewards import RewardConfig
 from boltzmann.protocol.scoring import GateConfig
 from boltzmann.train.model import parameter_shapes
+from boltzmann.train.presets import PRESETS
 
 SEED = bytes(32)
 LOCAL = "0.86M"
@@ -33,16 +34,7 @@ _MODELS = {
         num_attention_heads=12,
         num_key_value_heads=12,
     ),
-    # The shapes of Llama-3.2-1B.
-    "1.2B": ModelConfig(
-        vocab_size=128_256,
-        hidden_size=2_048,
-        intermediate_size=8_192,
-        num_hidden_layers=16,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        tie_word_embeddings=True,
-    ),
+    "1.2B": PRESETS["1B"],
 }
 
 MODELS = (LOCAL, *_MODELS)
