@@ -122,7 +122,7 @@ def _mixed(options: argparse.Namespace, found: dict[str, Any]) -> None:
     )
     result = _simulated(options, "mixed", plan)
     rows = kind_rows(result)
-    found["mixed"] = {"kinds": rows, **result.document()}
+    found["mixed"] = {**result.document(), "kinds": rows}
     print(show_kinds(rows, result))
 
 
