@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from rpc_running import RunningNode
 from websocket_kit import HANG_S, adapter, node_before_a_chain
 
 from boltzmann.chain.keys import WalletKeys, require_registered
+from boltzmann.chain.subtensor import SubtensorChain
 from boltzmann.errors import ConfigError
+from boltzmann.protocol.chainview import Neuron
 
 BTCLI = Path(sys.executable).with_name("btcli")
 Btcli = Callable[..., Any]
@@ -91,5 +94,14 @@ async def test_the_line_that_a_node_names_for_its_registration_does_it(tmp_path:
                 await require_registered(chain, keys, NETUID, node.url)
             (line,) = re.findall("`btcli (.*)`", str(raised.value))
             await asyncio.to_thread(carry_out, tmp_path, *shlex.split(line), "--yes")
-            neuron = await require_registered(chain, keys, NETUID, node.url)
+            # btcli waits for a block; the chain port reads blocks that are final.
+            neuron = await asyncio.wait_for(once_registered(chain, keys, node.url), HANG_S)
             assert neuron.uid == 4
+
+
+async def once_registered(chain: SubtensorChain, keys: WalletKeys, url: str) -> Neuron:
+    async with aclosing(chain.heads()) as heads:
+        async for _ in heads:
+            with suppress(ConfigError):
+                return await require_registered(chain, keys, NETUID, url)
+    raise AssertionError("the stream of blocks has ended")
