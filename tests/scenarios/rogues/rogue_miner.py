@@ -130,7 +130,7 @@ class ProxiedStore(S3Store):
         server = ThreadingHTTPServer(("127.0.0.1", 0), TwoFaced)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{bucket}"
-        super().__init__(endpoint, bucket, *args, public_url=url, **options)
+        super().__init__(endpoint, bucket, *args, **{**options, "public_url": url})
 
 
 async def work(node: Node, settings: NodeConfig) -> None:
