@@ -10,12 +10,12 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
 import bittensor as bt
 import pytest
+from chain_contract_kit import heads_until
 from embedded_chain_kit import MINER, NETUID, OTHER, OWNER, TAO, VALIDATOR
 from rpc_running import RunningNode
 from websocket_kit import HANG_S, adapter, node_before_a_chain
@@ -23,7 +23,7 @@ from websocket_kit import HANG_S, adapter, node_before_a_chain
 from boltzmann.chain.keys import WalletKeys, require_registered
 from boltzmann.chain.subtensor import SubtensorChain
 from boltzmann.errors import ConfigError
-from boltzmann.protocol.chainview import Neuron
+from boltzmann.protocol.chainview import Head
 
 BTCLI = Path(sys.executable).with_name("btcli")
 Btcli = Callable[..., Any]
@@ -95,13 +95,10 @@ async def test_the_line_that_a_node_names_for_its_registration_does_it(tmp_path:
             (line,) = re.findall("`btcli (.*)`", str(raised.value))
             await asyncio.to_thread(carry_out, tmp_path, *shlex.split(line), "--yes")
             # btcli waits for a block; the chain port reads blocks that are final.
-            neuron = await asyncio.wait_for(once_registered(chain, keys, node.url), HANG_S)
+            await heads_until(chain, lambda head: is_member(chain, keys, head))
+            neuron = await require_registered(chain, keys, NETUID, node.url)
             assert neuron.uid == 4
 
 
-async def once_registered(chain: SubtensorChain, keys: WalletKeys, url: str) -> Neuron:
-    async with aclosing(chain.heads()) as heads:
-        async for _ in heads:
-            with suppress(ConfigError):
-                return await require_registered(chain, keys, NETUID, url)
-    raise AssertionError("the stream of blocks has ended")
+async def is_member(chain: SubtensorChain, keys: WalletKeys, head: Head) -> bool:
+    return keys.hotkey in {neuron.hotkey for neuron in await chain.neurons(head.number)}
