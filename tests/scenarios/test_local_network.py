@@ -111,17 +111,25 @@ def test_honest_work_passes_and_is_paid(finished: Finished) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "reason"),
-    # A copier can read nothing before its own commit is due.
-    [("random", "gate"), ("copy", "uncommitted"), ("half", "gate")],
+    ("kind", "reason", "times"),
+    # A copier can read nothing before its own commit is due. The two others share one look a
+    # window once they are on probation.
+    [("random", "gate", 2), ("copy", "uncommitted", 5), ("half", "gate", 2)],
 )
-def test_a_cheat_earns_nothing(finished: Finished, kind: str, reason: str) -> None:
+def test_a_cheat_earns_nothing(finished: Finished, kind: str, reason: str, times: int) -> None:
     (peer,) = finished.peers(kind)
     assert peer["weight"] == 0.0
-    assert peer["rejected"].get(reason, 0) >= 5
+    assert peer["rejected"].get(reason, 0) >= times
     assert set(peer["rejected"]) <= {reason, "absent"}
     accepted = events(finished.folder, "validator0", "applied")
     assert all(peer["hotkey"] not in event["accepted"] for event in accepted)
+
+
+def test_one_of_those_on_probation_is_looked_at_in_each_window(finished: Finished) -> None:
+    looked = [
+        peer["rejected"].get("gate", 0) for k in ("random", "half") for peer in finished.peers(k)
+    ]
+    assert sum(looked) >= finished.summary["windows"]
 
 
 def test_an_idle_miner_earns_nothing(finished: Finished) -> None:
