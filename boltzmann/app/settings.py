@@ -37,7 +37,7 @@ def settings_from(
     env_file: Path = ENV_FILE,
 ) -> NodeConfig:
     """The settings, from flags by field name. Raises: ConfigError naming all that is missing."""
-    stored = _stored(env_file)
+    stored = stored_settings(env_file)
     values: dict[str, Any] = {}
     missing: list[str] = []
     for item in fields(NodeConfig):
@@ -53,7 +53,7 @@ def settings_from(
     return NodeConfig(**values)
 
 
-def _stored(env_file: Path) -> dict[str, str]:
+def stored_settings(env_file: Path) -> dict[str, str]:
     """What .env says, if there is one. Raises: ConfigError if it cannot be read."""
     try:
         values = dotenv_values(env_file) if env_file.exists() else {}

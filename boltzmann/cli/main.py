@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from boltzmann import __version__
-from boltzmann.cli import audit, checkpoint, data, doctor, local, simulate, status
+from boltzmann.cli import audit, checkpoint, data, doctor, local, setup, simulate, status
 from boltzmann.errors import BoltzmannError
 
 
@@ -18,6 +18,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     local.add(commands)
     simulate.add(commands)
+    setup.add(commands)
     doctor.add(commands)
     status.add(commands)
     checkpoint.add(commands)

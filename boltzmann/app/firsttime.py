@@ -1,0 +1,75 @@
+"""The first start on a machine: what is not set yet is asked for once and written to `.env`."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields
+from pathlib import Path
+from typing import Any
+
+from dotenv import set_key
+
+from boltzmann.app.nodeconfig import NodeConfig
+from boltzmann.app.settings import ENV_FILE, stored_settings
+from boltzmann.errors import ConfigError
+
+PRIVATE = stat.S_IRUSR | stat.S_IWUSR
+# Asked for although there is a default: it is nobody's guess.
+_WORTH_ASKING = ("wallet_name", "wallet_hotkey", "network")
+
+Ask = Callable[[str, bool], str]
+
+
+def missing_settings(
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str] = os.environ,
+    env_file: Path = ENV_FILE,
+) -> tuple[Field[Any], ...]:
+    """The settings that stand nowhere and that a node cannot do without, or should not guess.
+
+    Raises: ConfigError if `.env` cannot be read.
+    """
+    stored = stored_settings(env_file)
+    return tuple(
+        item
+        for item in fields(NodeConfig)
+        if (item.default is MISSING or item.name in _WORTH_ASKING)
+        and not (
+            flags.get(item.name)
+            or environment.get(item.metadata["env"])
+            or stored.get(item.metadata["env"])
+        )
+    )
+
+
+def ask_for(items: tuple[Field[Any], ...], ask: Ask, env_file: Path = ENV_FILE) -> int:
+    """Ask for each setting and write the answers down, for this user's eyes only; how many.
+
+    `ask(text, is_secret)` gives an answer. An empty one takes the default; without one it is asked
+    for again. Nothing is written unless all are answered. Raises: ConfigError if it cannot be.
+    """
+    answers = {item.metadata["env"]: _answer(item, ask) for item in items}
+    try:
+        descriptor = os.open(env_file, os.O_CREAT | os.O_WRONLY | os.O_APPEND, PRIVATE)
+        os.close(descriptor)
+        for name, answer in answers.items():
+            set_key(env_file, name, answer)
+        env_file.chmod(PRIVATE)
+    except OSError as error:
+        raise ConfigError(
+            f"{env_file.resolve()} cannot be written ({error}): make its folder writable, or start "
+            f"from another one"
+        ) from error
+    return len(answers)
+
+
+def _answer(item: Field[Any], ask: Ask) -> str:
+    default = "" if item.default is MISSING else str(item.default)
+    text = f"{item.metadata['help']} [{item.metadata['env']}]"
+    shown = f"{text} (default: {default})" if default else text
+    while True:
+        answer = ask(f"{shown}: ", item.type == "Secret").strip()
+        if answer or item.default is not MISSING:
+            return answer or default
