@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Set up and run: bash scripts/run.sh [local | miner | validator] [--service] [OPTIONS]
-# Without a word it runs the local network: a chain, an S3 server, miners, a cheat, a validator.
+# Without a word it runs the local network: a chain, an S3 server, miners, a cheat, validators.
 # miner and validator: asks once for what is not set, checks everything, then runs the node and starts
 # it again whenever it crashes; with --service it does so as a systemd user service, or under pm2.
 set -euo pipefail

@@ -14,6 +14,13 @@ find_python() {
     return 1
 }
 
+# write_command: `boltzmann` for whoever activates the environment, run from this folder's code.
+write_command() {
+    printf '#!/bin/sh\nPYTHONPATH="%s${PYTHONPATH:+:$PYTHONPATH}" exec "%s/.venv/bin/python" -m boltzmann "$@"\n' \
+        "$PWD" "$PWD" >.venv/bin/boltzmann
+    chmod +x .venv/bin/boltzmann
+}
+
 # activate_venv REQUIREMENTS
 activate_venv() {
     local python stamp
@@ -28,4 +35,5 @@ activate_venv() {
         .venv/bin/python -m pip install --disable-pip-version-check -r "$1"
         echo "$stamp" >".venv/$1.installed"
     fi
+    write_command
 }

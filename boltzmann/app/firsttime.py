@@ -44,6 +44,16 @@ def missing_settings(
     )
 
 
+def indispensable(
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str] = os.environ,
+    env_file: Path = ENV_FILE,
+) -> tuple[Field[Any], ...]:
+    """Those of them without which no node starts. Raises: as `missing_settings`."""
+    missing = missing_settings(flags, environment, env_file)
+    return tuple(item for item in missing if item.default is MISSING)
+
+
 def ask_for(items: tuple[Field[Any], ...], ask: Ask, env_file: Path = ENV_FILE) -> int:
     """Ask for each setting and write the answers down, for this user's eyes only; how many.
 

@@ -15,6 +15,7 @@ from boltzmann.app.nodeconfig import NodeConfig, Secret
 from boltzmann.errors import ConfigError
 
 ENV_FILE = Path(".env")
+_UNLISTED = ("crash_at", "baseline", "random")  # for tests, and gone: they need no line in --help
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
 
 
@@ -53,6 +54,23 @@ def settings_from(
     return NodeConfig(**values)
 
 
+def chosen_setting(
+    name: str,
+    flag: str | None,
+    environment: Mapping[str, str] = os.environ,
+    env_file: Path = ENV_FILE,
+) -> Any:
+    """One setting by its field's name, for a command that needs no others. Raises: ConfigError."""
+    (item,) = [item for item in fields(NodeConfig) if item.name == name]
+    variable = item.metadata["env"]
+    text = flag or environment.get(variable) or stored_settings(env_file).get(variable)
+    if text:
+        return _convert(item, text)
+    if item.default is MISSING:
+        raise ConfigError(_missing(item, env_file))
+    return item.default
+
+
 def stored_settings(env_file: Path) -> dict[str, str]:
     """What .env says, if there is one. Raises: ConfigError if it cannot be read."""
     try:
@@ -74,6 +92,14 @@ def add_node_options(parser: argparse.ArgumentParser) -> None:
     )
     for item in fields(NodeConfig):
         flag, default = item.metadata["flag"], item.default
+        if item.name in _UNLISTED:
+            if item.type == "bool":
+                parser.add_argument(
+                    flag, dest=item.name, help=argparse.SUPPRESS, action="store_const", const="1"
+                )
+            else:
+                parser.add_argument(flag, dest=item.name, help=argparse.SUPPRESS)
+            continue
         text = f"{item.metadata['help']} [{item.metadata['env']}]"
         if default is not MISSING and default not in ("", False, True):
             text += f" (default: {default})"

@@ -19,7 +19,7 @@ from boltzmann.errors import ConfigError, CorruptState
 from boltzmann.node.blocks import Blocks
 from boltzmann.node.keepsake import save_state
 from boltzmann.node.node import Node
-from boltzmann.node.outbox import Outbox
+from boltzmann.node.outbox import Outbox, write_whole
 from boltzmann.node.patience import Patient
 from boltzmann.node.runconfig import find_run
 from boltzmann.node.stages import Crash
@@ -149,6 +149,7 @@ def _machine(
 
     schedule, load = open_data(run, settings.data_source)
     folder = settings.folder / run.run.id
+    write_whole(folder / "run.toml", run.encode())  # for whoever exports the state beside it
     worker = open_worker(run, load, settings.device, folder, settings, team)
     try:
         checkpoint.read(worker.state, folder / "state", run.run.id)

@@ -39,7 +39,10 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--to", dest="target", type=Path, required=True, metavar="DIR", help="a new folder"
     )
     export.add_argument(
-        "--config", type=Path, required=True, metavar="FILE", help="the run's run.toml"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the run's run.toml (default: the one that a node keeps beside its state folder)",
     )
     export.set_defaults(run=run)
 
@@ -51,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     from boltzmann.train.model import parameter_shapes
     from boltzmann.train.state import ModelState
 
-    config = _config(options.config)
+    config = _config(options.config or options.source.absolute().parent / "run.toml")
     require_empty(options.target)  # before a large checkpoint is read in vain
     shapes = parameter_shapes(config.model)
     with tempfile.TemporaryDirectory() as undo:  # a state has one, though nothing is applied here

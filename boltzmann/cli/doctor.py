@@ -38,10 +38,21 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Check and tell. Raises: BoltzmannError for settings that are missing or malformed."""
+    from boltzmann.app.firsttime import indispensable
     from boltzmann.app.settings import settings_from
 
-    settings = settings_from(vars(options))
-    return asyncio.run(_tell(options, settings))
+    flags = vars(options)
+    if options.what == "bucket":
+        flags["netuid"] = flags["netuid"] or "0"  # a bucket is of no subnet
+    missing = indispensable(flags)
+    for item in missing:
+        names = " or ".join(filter(None, (item.metadata["flag"], item.metadata["env"])))
+        _print(options.json, "setting", "failed", f"{names}, the {item.metadata['help']}: not set")
+    if missing:
+        mend = "`boltzmann setup` asks for these; or `cp .env.example .env`, and fill it in"
+        _print(options.json, "mend", "skipped", mend)
+        return 1
+    return asyncio.run(_tell(options, settings_from(flags)))
 
 
 async def _tell(options: argparse.Namespace, settings: NodeConfig) -> int:
@@ -54,10 +65,11 @@ async def _tell(options: argparse.Namespace, settings: NodeConfig) -> int:
     async for finding in checks:
         failed |= finding.mark is Mark.FAILED
         name = finding.name.replace("_", " ")
-        if options.json:
-            line = json.dumps({"check": name, "mark": finding.mark.value, "detail": finding.detail})
-        else:
-            line = f"{finding.mark.value:<8} {name:<{_WIDTH}} {finding.detail}"
-        print(line)
-        sys.stdout.flush()
+        _print(options.json, name, finding.mark.value, finding.detail)
     return int(failed)
+
+
+def _print(as_json: bool, check: str, mark: str, detail: str) -> None:
+    plain = f"{mark:<8} {check:<{_WIDTH}} {detail}"
+    print(json.dumps({"check": check, "mark": mark, "detail": detail}) if as_json else plain)
+    sys.stdout.flush()

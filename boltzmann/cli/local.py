@@ -36,7 +36,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "local",
         help="run a whole subnet on this machine",
-        description="Start an embedded chain, an S3 server, miners, cheats and a validator as "
+        description="Start an embedded chain, an S3 server, miners, cheats and validators as "
         "processes of their own, train for some windows, and sum up. Exit code 0 only if all "
         "nodes end with the same model and no honest miner's work was refused.",
     )

@@ -20,20 +20,19 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Show a run's window and phase, its miners with what the chain pays them, and "
         "its validators with the newest window they put in order, from the chain alone.",
     )
-    parser.add_argument("--netuid", type=int, required=True, metavar="N", help="the run's subnet")
+    parser.add_argument("--netuid", metavar="N", help="the run's subnet [NETUID]")
     parser.add_argument(
         "--subtensor.network",
         dest="network",
-        default="finney",
         metavar="NET",
-        help="finney, test, a ws:// endpoint, or embedded:FILE (default finney)",
+        help="finney, test, a ws:// endpoint, or embedded:FILE [SUBTENSOR_NETWORK] (default: "
+        "finney)",
     )
     parser.add_argument(
         "--run.hash",
         dest="run_hash",
-        default="",
         metavar="HASH",
-        help="refuse any run whose config has another sha256",
+        help="refuse any run whose config has another sha256 [RUN_HASH]",
     )
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
@@ -41,9 +40,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show it. Raises: BoltzmannError."""
+    from boltzmann.app.settings import chosen_setting
     from boltzmann.app.status import run_status
 
-    status = asyncio.run(run_status(options.network, options.netuid, options.run_hash))
+    netuid = chosen_setting("netuid", options.netuid)
+    network = chosen_setting("network", options.network)
+    run_hash = chosen_setting("run_hash", options.run_hash)
+    status = asyncio.run(run_status(network, netuid, run_hash))
     print(json.dumps(asdict(status), indent=1) if options.json else _text(status))
     return 0
 

@@ -198,7 +198,7 @@ def _inherited() -> dict[str, str]:
 def _write_guest(network: Network) -> None:
     """A .env with which one more miner can join: its hotkey is registered already."""
     settings = _settings(network, GUEST)
-    lines = [f"{name}={value}" for name, value in settings.items() if name != "NETUID"]
+    lines = [f"{name}={value}" for name, value in settings.items()]
     path = network.folder / "guest.env"
     path.write_text("\n".join(lines) + "\n")
     path.chmod(0o600)

@@ -57,11 +57,17 @@ class Machine:
         return self.start(["-m", "boltzmann"], name, found, *arguments)
 
     def start(
-        self, program: list[str], name: str, changes: Mapping[str, str], *arguments: str
+        self,
+        program: list[str],
+        name: str,
+        changes: Mapping[str, str],
+        *arguments: str,
+        again: bool = False,
     ) -> Ended:
+        """A program of Python's, to its end; `again`: in the folder of that name as it is."""
         done = subprocess.run(
             [sys.executable, *program, *arguments],
-            cwd=self.folder(name),
+            cwd=self.home / name if again else self.folder(name),
             env=self.environment(changes),
             capture_output=True,
             text=True,

@@ -13,6 +13,7 @@ from boltzmann.app.doctor import Finding, Mark, examine, examine_bucket
 from boltzmann.app.nodeconfig import NodeConfig
 from boltzmann.app.settings import settings_from
 from boltzmann.errors import ConfigError
+from boltzmann.local.network import ROOT
 from boltzmann.local.plan import NETUID
 from boltzmann.protocol.commitment import Role
 
@@ -103,6 +104,18 @@ def test_the_command_says_the_same_and_ends_with_what_it_found(machine: Machine)
     assert [(row["check"], row["mark"]) for row in rows] == [
         *(("bucket", "failed"), ("bucket details", "skipped"))
     ]
+
+
+def test_without_settings_each_that_is_missing_has_a_line(machine: Machine) -> None:
+    folder = machine.folder("bare")
+    (folder / ".env").write_text("BUCKET=mine\n")
+    ended = machine.start(
+        ["-m", "boltzmann"], "bare", {"PYTHONPATH": str(ROOT)}, "doctor", "bucket", again=True
+    )
+    lines = ended.output.splitlines()
+    assert ended.code == 1
+    assert [line.split()[0] for line in lines] == ["failed"] * 3 + ["skipped"]
+    assert "S3_ENDPOINT_URL" in lines[0] and "boltzmann setup" in lines[-1]
 
 
 def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:

@@ -157,7 +157,8 @@ def test_the_command_exports_a_checkpoint(
     if existing:
         target.mkdir(parents=True)
     toml = run_toml(tmp_path)
-    assert boltzmann("--from", tmp_path / "state", "--to", target, "--config", toml) == 0
+    config = ("--config", toml) if existing else ()  # beside the state, it need not be named
+    assert boltzmann("--from", tmp_path / "state", "--to", target, *config) == 0
     model = AutoModelForCausalLM.from_pretrained(target)
     assert torch.equal(logits(model), own_logits(state, TINY))
     assert "window 1 of run run-1" in capsys.readouterr().out
