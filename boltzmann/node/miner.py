@@ -124,12 +124,16 @@ async def reveal(node: Node, window: int, work: Work) -> None:
         sent = await publish(node, key, work.sealed, before=node.clock.upload_by(window))
     if sent:
         node.outbox.keep(window, _SENT, b"")
+    train, gauge = work.seconds.get("train"), node.worker.gauge
+    figures = gauge.read(work.tokens, train) if gauge and train is not None else {}
     node.telemetry.event(
         "window",
         window=window,
         root=node.worker.state.position.root.hex(),
         loss=work.loss,
         tokens=work.tokens,
+        sample_rate=float(sent),
+        **figures,
         seconds={**work.seconds, "upload": time.monotonic() - started},
         bytes_up=len(work.sealed) if sent else 0,
         bytes_down=0,

@@ -14,8 +14,10 @@ from boltzmann.errors import ConfigError
 from boltzmann.ports import LoadPages
 from boltzmann.protocol.points import Points
 from boltzmann.train.engine import Engine, OwnEngine, TeamEngine
+from boltzmann.train.gauge import Gauge
 from boltzmann.train.gradients import Delta
 from boltzmann.train.how import How, usual
+from boltzmann.train.presets import peak_flops
 from boltzmann.train.state import ModelState
 from boltzmann.train.team import Team
 
@@ -45,8 +47,18 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def _peak(device: torch.device, devices: int) -> float | None:
+    peak = peak_flops(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+    return None if peak is None else peak * devices
+
+
 class Worker:
-    """Runs gradients and state changes one after another, off the event loop."""
+    """Runs gradients and state changes one after another, off the event loop.
+
+    `gauge`: what the training takes of the machine; None where nodes share one.
+    """
+
+    gauge: Gauge | None = None
 
     def __init__(
         self,
@@ -60,6 +72,7 @@ class Worker:
         """With a `team`, which this process leads, the others compute too."""
         self.state = state
         self._seen = state.changes - 1  # the state whose parameters the engine has
+        self.gauge = Gauge(config, device, _peak(device, 1 if team is None else team.size))
         how = how or usual(device)
         self._backend: Engine = (
             OwnEngine(config.model, state.parameters, load, device, how)

@@ -95,6 +95,10 @@ def _window(fields: Fields) -> str:
         f"accepted {len(accepted) if isinstance(accepted, list) else '-':>3}",
         f"root {_start(fields.get('root')):<8}",
     ]
+    if fields.get("mfu") is not None:
+        parts.append(f"MFU {_number(fields['mfu'], '.1%'):>6}")
+    if fields.get("memory_bytes") is not None:
+        parts.append(f"memory {_size(fields['memory_bytes']):>8}")
     seconds = fields.get("seconds")
     if isinstance(seconds, dict):
         parts += [f"{phase} {_number(spent, '.2f'):>6} s" for phase, spent in seconds.items()]

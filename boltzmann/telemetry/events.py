@@ -3,8 +3,9 @@
     started   role, hotkey, uid, run, ...           the node has what it needs and takes part
     window    window, root, loss, tokens,           one window is over for this node
               seconds={phase: s}, bytes_up, bytes_down, accepted=[hotkey, ...];
-              optional: tokens_per_s, sample_rate (share of the assigned sequences trained),
-              utilisation (share of the window's time spent training)
+              a miner's also: sample_rate (1 if all assigned pages were trained and sent in time,
+              else 0: parts do not count), tokens_per_s, mfu, utilisation, memory_bytes (see
+              `boltzmann.train.gauge`)
     peer      window, hotkey, uid,                  what an audit said, and what follows from it
               score, gate, moving, debt,
               weight

@@ -7,7 +7,16 @@ from typing import TypeGuard
 
 from boltzmann.telemetry.events import PEER, REJECTED, WEIGHTS, WINDOW
 
-_WINDOW_NUMBERS = ("loss", "tokens", "sample_rate", "utilisation", "bytes_up", "bytes_down")
+_WINDOW_NUMBERS = (
+    "loss",
+    "tokens",
+    "sample_rate",
+    "mfu",
+    "utilisation",
+    "memory_bytes",
+    "bytes_up",
+    "bytes_down",
+)
 _PEER_NUMBERS = ("score", "gate", "moving", "weight")
 
 Row = dict[str, float]
@@ -16,9 +25,10 @@ Row = dict[str, float]
 class Rows:
     """Joins events of the same window into one row, keyed `window` and the metrics' names.
 
-    loss, tokens, tokens_per_s, sample_rate, utilisation, bytes_up, bytes_down, accepted (a count),
-    time/<phase> in seconds, {score,gate,moving,weight}/<hotkey>, rejects/<reason> (how many),
-    weights_block (where weights were set). Values that are not known leave no entry.
+    loss, tokens, tokens_per_s, sample_rate, mfu, utilisation, memory_bytes, bytes_up, bytes_down,
+    accepted (a count), time/<phase> in seconds, {score,gate,moving,weight}/<hotkey>,
+    rejects/<reason> (how many), weights_block (where weights were set). Values that are not known
+    leave no entry.
     """
 
     def __init__(self) -> None:

@@ -169,6 +169,12 @@ class TestConsole:
             assert first.index(label) == second.index(label)
         assert "nan" in second and "root -" in second
 
+    def test_what_training_took_of_the_machine_is_shown_where_it_is_known(self) -> None:
+        stream = io.StringIO()
+        console = Console(stream, "M3")
+        console.event("window", **WINDOW, mfu=0.4567, memory_bytes=35_200_000_000)
+        assert "  MFU  45.7%  memory  35.2 GB  " in stream.getvalue()
+
     def test_notable_events_are_one_line_each_and_others_none(self) -> None:
         stream = io.StringIO()
         console = Console(stream, "V0")

@@ -128,7 +128,8 @@ async def test_an_upload_that_comes_too_late_is_told(s3: str, tmp_path: Path) ->
                 (f"upload of {commit_key(RUN, 1)}", late),
                 (f"upload of {delta_key(RUN, 1)}", late),
             ]
-            assert anna.told.of("window")[0]["bytes_up"] == 0
+            (window,) = anna.told.of("window")
+            assert (window["bytes_up"], window["sample_rate"]) == (0, 0.0)
 
 
 async def test_other_bytes_that_are_there_already_stay_and_are_told(
