@@ -6,8 +6,9 @@ RUN useradd --create-home --uid 1000 node \
     && chown node /data
 WORKDIR /opt/boltzmann
 # First what changes seldom, so that a change of the code installs nothing.
-COPY requirements.txt ./
-RUN pip install --no-cache-dir --requirement requirements.txt
+COPY requirements.txt requirements.lock ./
+RUN pip install --no-cache-dir --require-hashes --no-deps --requirement requirements.lock \
+    && pip install --no-cache-dir --requirement requirements.txt
 COPY miner.py validator.py ./
 COPY boltzmann/ boltzmann/
 
