@@ -17,7 +17,7 @@ from boltzmann.chain.connect import connect
 from boltzmann.chain.embedded import create_chain, release_chain
 from boltzmann.chain.keys import EMBEDDED
 from boltzmann.cli import audit
-from boltzmann.errors import ConfigError
+from boltzmann.errors import BoltzmannError, ConfigError
 from boltzmann.local.network import prepared, publish
 from boltzmann.local.plan import NETUID, Plan
 from boltzmann.local.run import until_ready
@@ -39,14 +39,12 @@ def run(arguments: Sequence[str]) -> int:
     ("arguments", "said"),
     [
         (["--netuid", "1"], "--window --from is required"),
-        (["--window", "3"], "--netuid"),
         (["--window", "3", "--from", "2", "--netuid", "1"], "not allowed with"),
         (["--window", "three", "--netuid", "1"], "'three' is no whole number"),
         (["--window", "-3", "--netuid", "1"], "no whole number"),
         (["--window", "3", "--to", "4", "--netuid", "1"], "--to goes with --from"),
         (["--from", "3", "--netuid", "1"], "--from needs --to"),
         (["--from", "3", "--to", "2", "--netuid", "1"], "--from 3 comes after --to 2"),
-        (["--window", "3", "--netuid", "65536"], "65536 is above 65535"),
     ],
 )
 def test_bad_usage_is_told_before_anything_is_opened(
@@ -56,6 +54,30 @@ def test_bad_usage_is_told_before_anything_is_opened(
         run(arguments)
     assert left.value.code == 2
     assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [([], "--netuid or NETUID is not set"), (["--netuid", "65536"], "0 to 65535, got 65536")],
+)
+def test_a_subnet_that_cannot_be_is_told(
+    arguments: Sequence[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # no .env here
+    monkeypatch.delenv("NETUID", raising=False)
+    with pytest.raises(ConfigError, match=said):
+        run(["--window", "3", *arguments])
+
+
+def test_the_subnet_may_stand_in_the_env_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("NETUID", "SUBTENSOR_NETWORK"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("NETUID=7\nSUBTENSOR_NETWORK=embedded:no-such-chain\n")
+    with pytest.raises(BoltzmannError, match="no-such-chain"):
+        run(["--window", "3"])
 
 
 def test_a_subnet_without_a_run_is_told(tmp_path: Path) -> None:

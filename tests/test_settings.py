@@ -174,7 +174,7 @@ def test_a_netuid_that_is_no_number_is_refused(env_file: Path, value: str) -> No
 
 
 def test_a_negative_netuid_is_refused(env_file: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--netuid must not be negative, got -1"):
+    with pytest.raises(ConfigError, match=r"--netuid must be 0 to 65535, got -1"):
         read(env_file, environment={**ENVIRONMENT, "NETUID": "-1"})
 
 

@@ -10,6 +10,8 @@ from boltzmann.errors import ConfigError
 from boltzmann.node.cheats import CHEATS
 from boltzmann.node.stages import Crash
 
+_NETUID_MAX = 65_535
+
 
 class Secret:
     """Text that shows as stars; `reveal` gives it. No `str`, so that JSON and `+` refuse it."""
@@ -30,6 +32,12 @@ class Secret:
 def _setting(flag: str, env: str, help: str, default: Any = MISSING) -> Any:
     metadata = {"flag": flag, "env": env, "help": help}
     return field(default=default, metadata=metadata)
+
+
+def require_netuid(netuid: int) -> None:
+    """Raises: ConfigError if no subnet can have this number."""
+    if not 0 <= netuid <= _NETUID_MAX:
+        raise ConfigError(f"--netuid must be 0 to {_NETUID_MAX}, got {netuid}")
 
 
 @dataclass(frozen=True)
@@ -133,8 +141,7 @@ class NodeConfig:
     )
 
     def __post_init__(self) -> None:
-        if self.netuid < 0:
-            raise ConfigError(f"--netuid must not be negative, got {self.netuid}")
+        require_netuid(self.netuid)
         if self.wandb_mode not in ("online", "offline", "disabled"):
             raise ConfigError(
                 f"--wandb.mode must be online, offline or disabled, got {self.wandb_mode}"

@@ -38,6 +38,7 @@ async def check_verdicts(case: Case, this: Round, receipts: Receipts) -> None:
     shown = await _shown(case, receipts, {witness for witness, _ in said})
     two_faced = equivocators(shown, node.verify)
     found: dict[Task, Finding | Rejection] = {}
+    tasks = {(verdict.hotkey, verdict.page) for _, verdict in said}
     for (witness, verdict), window in sorted(said.items(), key=lambda item: str(item[0])):
         hotkey, key = verdict.hotkey, receipt_key(node.run.run.id, window)
         if hotkey not in this.members:
@@ -49,6 +50,8 @@ async def check_verdicts(case: Case, this: Round, receipts: Receipts) -> None:
             continue
         task = Task(hotkey, None if verdict.page < 0 else this.pages[hotkey].index(verdict.page))
         if task not in found:
+            what = f"window {case.window}, deltas recomputed"
+            node.telemetry.event("progress", what=what, done=len(found), of=len(tasks))
             found[task] = await _outcome(node, this, task)
         outcome = found[task]
         if isinstance(outcome, Rejection) and outcome.reason.value == verdict.refusal:

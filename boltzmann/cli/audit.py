@@ -7,7 +7,7 @@ import asyncio
 import sys
 from contextlib import AsyncExitStack, aclosing, closing
 
-NETUID_MAX = 65535
+from boltzmann.cli.which_run import add_which_run, which_run
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -24,23 +24,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     which.add_argument("--window", type=_number, metavar="W", help="this window only")
     which.add_argument("--from", dest="first", type=_number, metavar="A", help="the first window")
     parser.add_argument("--to", dest="last", type=_number, metavar="B", help="the last window")
-    parser.add_argument(
-        "--netuid", type=_number, required=True, metavar="N", help="the run's subnet"
-    )
-    parser.add_argument(
-        "--subtensor.network",
-        dest="network",
-        default="finney",
-        metavar="NET",
-        help="finney, test, archive, a ws:// endpoint, or embedded:FILE (default finney)",
-    )
-    parser.add_argument(
-        "--run.hash",
-        dest="run_hash",
-        default="",
-        metavar="HASH",
-        help="refuse any run whose config has another sha256",
-    )
+    add_which_run(parser)
     parser.add_argument(
         "--recompute",
         action="store_true",
@@ -74,8 +58,6 @@ def run(options: argparse.Namespace) -> int:
         first, last = options.first, options.last
     if first > last:
         options.refuse(f"--from {first} comes after --to {last}")
-    if options.netuid > NETUID_MAX:
-        options.refuse(f"--netuid {options.netuid} is above {NETUID_MAX}")
     return asyncio.run(_audit(options, first, last))
 
 
@@ -85,10 +67,11 @@ async def _audit(options: argparse.Namespace, first: int, last: int) -> int:
     from boltzmann.audit.report import Report, exit_code
     from boltzmann.telemetry.fanout import Fanout
 
+    which = which_run(options)
     target = Target(
-        options.network,
-        options.netuid,
-        options.run_hash,
+        which.network,
+        which.netuid,
+        which.run_hash,
         options.recompute,
         options.device,
         options.data_source,

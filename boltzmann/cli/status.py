@@ -8,6 +8,8 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from boltzmann.cli.which_run import add_which_run, which_run
+
 if TYPE_CHECKING:
     from boltzmann.app.status import RunStatus
 
@@ -20,33 +22,17 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         description="Show a run's window and phase, its miners with what the chain pays them, and "
         "its validators with the newest window they put in order, from the chain alone.",
     )
-    parser.add_argument("--netuid", metavar="N", help="the run's subnet [NETUID]")
-    parser.add_argument(
-        "--subtensor.network",
-        dest="network",
-        metavar="NET",
-        help="finney, test, a ws:// endpoint, or embedded:FILE [SUBTENSOR_NETWORK] (default: "
-        "finney)",
-    )
-    parser.add_argument(
-        "--run.hash",
-        dest="run_hash",
-        metavar="HASH",
-        help="refuse any run whose config has another sha256 [RUN_HASH]",
-    )
+    add_which_run(parser)
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Show it. Raises: BoltzmannError."""
-    from boltzmann.app.settings import chosen_setting
     from boltzmann.app.status import run_status
 
-    netuid = chosen_setting("netuid", options.netuid)
-    network = chosen_setting("network", options.network)
-    run_hash = chosen_setting("run_hash", options.run_hash)
-    status = asyncio.run(run_status(network, netuid, run_hash))
+    which = which_run(options)
+    status = asyncio.run(run_status(which.network, which.netuid, which.run_hash))
     print(json.dumps(asdict(status), indent=1) if options.json else _text(status))
     return 0
 

@@ -69,6 +69,8 @@ class Progress:
         self.first_open_at = self.first_open_at or event["t"]
         if "agree" in event["seconds"]:
             self.seconds = event["seconds"]
+        if event.get("obstacle"):
+            self.notes.append(f"{node}: no update of window {event['window']}: {event['obstacle']}")
 
     def _on_proposed(self, node: str, event: dict[str, Any]) -> None:
         self.leaders[event["window"]] = node

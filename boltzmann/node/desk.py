@@ -12,6 +12,7 @@ from boltzmann.node.node import Node
 from boltzmann.node.objects import ballot_key, proposal_key, receipt_key
 from boltzmann.node.round import Round
 from boltzmann.protocol.ballots import MAX_BALLOT_BYTES, Ballot, open_ballot
+from boltzmann.protocol.council import more_than_half
 from boltzmann.protocol.documents import MAX_DOCUMENT_BYTES, digest
 from boltzmann.protocol.manifest import Proposal, open_proposal
 from boltzmann.protocol.receipts import Receipt, open_receipt
@@ -51,6 +52,20 @@ class Desk:
     def is_done(self, hotkey: str) -> bool:
         """Whether nothing is left to do: approved, and certified what it proposed itself."""
         return self.approved and (self.certified or hotkey not in self.proposals)
+
+    @property
+    def obstacle(self) -> str:
+        """Why this node has approved no update, in words; "" if it has: then the chain decides."""
+        if self.approved:
+            return ""
+        if self.proposals:
+            return f"voted against every proposal ({len(self.proposals)})"
+        witnesses = self.this.council.witnesses
+        if not more_than_half(self.receipts, witnesses):
+            return f"receipts of only {len(self.receipts)} of {len(witnesses)} witnesses"
+        if self.passed:
+            return "nobody who is trusted sent a delta, or its bytes are not here"
+        return "no leader proposed in time"
 
     @property
     def is_first_hand(self) -> bool:

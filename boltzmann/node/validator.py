@@ -110,6 +110,7 @@ async def validate_window(
         bytes_up=desk.candidate.update_bytes if desk.candidate else 0,
         bytes_down=sum(received.known.object_bytes for received in this.received.values()),
         accepted=[entry.hotkey for entry in accepted],
+        obstacle=desk.obstacle if node.hotkey in desk.this.council.validators else "",
     )
     await node.blocks.until(clock.decide(window))
     return this

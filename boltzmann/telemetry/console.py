@@ -21,7 +21,15 @@ _COLOURS = {
     events.VETOED: _RED,
     events.ABANDONED: _RED,
     **dict.fromkeys(
-        (events.REJECTED, events.WAITING, events.UNDONE, events.WITHHELD, events.REFUSED), _YELLOW
+        (
+            events.REJECTED,
+            events.WAITING,
+            events.UNDONE,
+            events.DROPPED,
+            events.WITHHELD,
+            events.REFUSED,
+        ),
+        _YELLOW,
     ),
 }
 _BAR = 20  # characters
@@ -102,6 +110,8 @@ def _window(fields: Fields) -> str:
     seconds = fields.get("seconds")
     if isinstance(seconds, dict):
         parts += [f"{phase} {_number(spent, '.2f'):>6} s" for phase, spent in seconds.items()]
+    if fields.get("obstacle"):
+        parts.append(f"no update: {fields['obstacle']}")
     return "  ".join(parts)
 
 
@@ -168,6 +178,7 @@ _WRITERS: Mapping[str, Callable[[Fields], str]] = {
             events.VETOED,
             events.WITHHELD,
             events.UNDONE,
+            events.DROPPED,
             events.ABANDONED,
             events.LOADED,
             events.REFUSED,

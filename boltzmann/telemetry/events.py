@@ -5,7 +5,7 @@
               seconds={phase: s}, bytes_up, bytes_down, accepted=[hotkey, ...];
               a miner's also: sample_rate (1 if all assigned pages were trained and sent in time,
               else 0: parts do not count), tokens_per_s, mfu, utilisation, memory_bytes (see
-              `boltzmann.train.gauge`)
+              `boltzmann.train.gauge`); a validator's: obstacle, why it approved no update
     peer      window, hotkey, uid,                  what an audit said, and what follows from it
               score, gate, moving, debt,
               weight
@@ -58,6 +58,7 @@ BALLOT = "ballot"
 VETOED = "vetoed"
 WITHHELD = "withheld"
 UNDONE = "undone"
+DROPPED = "dropped"
 ABANDONED = "abandoned"
 LOADED = "loaded"
 PROGRESS = "progress"

@@ -175,6 +175,11 @@ class TestConsole:
         console.event("window", **WINDOW, mfu=0.4567, memory_bytes=35_200_000_000)
         assert "  MFU  45.7%  memory  35.2 GB  " in stream.getvalue()
 
+    def test_why_a_validator_approved_no_update_ends_the_line(self) -> None:
+        stream = io.StringIO()
+        Console(stream, "V0").event("window", **WINDOW, obstacle="no leader proposed in time")
+        assert stream.getvalue().endswith("no update: no leader proposed in time\n")
+
     def test_notable_events_are_one_line_each_and_others_none(self) -> None:
         stream = io.StringIO()
         console = Console(stream, "V0")

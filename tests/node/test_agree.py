@@ -47,6 +47,7 @@ async def test_honest_validators_make_one_manifest_and_hold_copies_of_it(
         # Nobody had to fetch what it had computed itself.
         assert {e["bytes_down"] for n in STAKES for e in of.told(n, "applied")} == {0}
         assert all(desk.loss_before is not None for desk in desks.values())
+        assert [desk.obstacle for desk in desks.values()] == [""] * len(desks)
         for name in STAKES:
             await mirror_manifest(of.nodes[name].node, 2)
         update = held.manifest.proposal.update
@@ -91,6 +92,17 @@ async def test_a_leader_that_never_shows_up_is_replaced_at_the_next_ones_turn(
         await of.follow()
         (applied,) = of.told(of.order[0], "applied")
         assert applied["bytes_down"] != 0
+
+
+async def test_a_validator_that_is_alone_says_that_it_lacks_receipts(
+    s3: str, tmp_path: Path
+) -> None:
+    async with council(s3, tmp_path) as of:
+        alone = of.order[:1]
+        await of.honest(alone)
+        desks = await of.decided(of.agreeing(alone))
+        assert "of 3 witnesses" in desks[alone[0]].obstacle
+        assert desks[alone[0]].obstacle.startswith("receipts of only")
 
 
 async def read_receipts(of: Council, names: list[str]) -> dict[str, tuple[Receipt, str]]:
@@ -207,7 +219,8 @@ async def test_a_candidate_that_makes_the_model_worse_is_vetoed(s3: str, tmp_pat
         (vetoed,) = [await of.nodes[of.order[0]].told.seen("vetoed", window=1)]
         assert set(vetoed["objections"].values()) == {"loss"}
         assert len(vetoed["objections"]) >= 2
-        await of.decided(tasks)
+        desks = await of.decided(tasks)
+        assert all("voted against every" in desk.obstacle for desk in desks.values())
         for told in (of.told(name, "ballot")[0] for name in STAKES):
             assert told["objection"] == "loss"
             assert float(str(told["loss_after"])) > float(str(told["loss_before"]))
@@ -278,7 +291,8 @@ async def test_a_window_in_which_nobody_sent_anything_is_empty(s3: str, tmp_path
         await of.witness()
         tasks = of.agreeing()
         await of.nodes[of.order[0]].told.seen("empty", window=1)
-        await of.decided(tasks)
+        desks = await of.decided(tasks)
+        assert "nobody who is trusted" in desks[of.order[0]].obstacle
         assert (await tip_at(of.nodes["ada"].node, 1)).tip is not None
         await of.follow()
         assert of.unchanged
