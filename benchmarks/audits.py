@@ -1,14 +1,16 @@
 """What audits cost a validator, and how often 256 miners are looked at.
 
-    python -m benchmarks.audits [--models 0.86M 3M] [--rounds 7] [--peers 256] [--windows 140]
-                                [--processes 2] [--out benchmarks/results/audits.json]
+    python -m benchmarks.audits [--models 0.86M 3M] [--pages 8 16] [--rounds 7] [--peers 256]
+                                [--windows 230] [--processes 2]
+                                [--out benchmarks/results/audits.json]
 
 cost: a member's window, a full audit, a spot audit and the control gradient that all audits of a
 window share, by the nodes' own worker: floating-point operations as torch counts them in the
-operators it ran, and processor seconds, medians of so many rounds, one after the other. load: the
-simulation with so many honest miners and 4 validators, with a large run's settings: audits that
-each validator did per window, what they cost in windows of one miner with the seconds above, and
-windows between two audits of a miner. The first windows, in which everybody is new, do not count.
+operators it ran, and processor seconds, medians of so many rounds, one after the other; for
+several counts of pages of the same length. load: the simulation with so many honest miners and 4
+validators, with a large run's settings: audits that each validator did per window, what they cost
+in windows of one miner's work with the seconds above, and windows between two audits of a miner.
+The first windows, in which everybody is new, do not count.
 """
 
 from __future__ import annotations
@@ -44,14 +46,14 @@ from boltzmann.train.model import initial_parameters, parameter_shapes
 from boltzmann.train.state import ModelState
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = 8
 ROWS = 4  # of a page, at most 512 tokens each
 VALIDATORS = 4
 SPOT, FULL, CONTROL = "spot audit", "full audit", "control gradient"
-# Each validator renews its own passes within 64 windows; one of them looks at a miner every 8.
+# One of the validators looks at a miner every 8 windows at the latest, so that each of them comes
+# by every 26 on average, and seldom has to renew a pass for its own sake.
 LARGE: dict[str, Any] = {
     "audit_rate": 0.0625,
-    "trust_windows": 64,
+    "trust_windows": 128,
     "full_rate": 1 / 64,
     "age_max": 8,
 }
@@ -60,12 +62,14 @@ LARGE: dict[str, Any] = {
 def main() -> None:
     options = _options()
     found: dict[str, Any] = {"machine": machine_facts(("numpy", "torch"))}
-    found["cost"] = [row for model in options.models for row in costs(model, options.rounds)]
+    found["cost"] = [
+        row
+        for model in options.models
+        for pages in options.pages
+        for row in costs(model, pages, options.rounds)
+    ]
     print(show_rows(found["cost"]))
-    dearest = {
-        work: max(row["time_share"] for row in found["cost"] if row["work"] == work)
-        for work in (SPOT, FULL, CONTROL)
-    }
+    dearest = {pages: _dearest(found["cost"], pages) for pages in options.pages}
     found["load"] = load(options.peers, options.windows, options.processes, dearest)
     print(show_rows([found["load"]]))
     options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -80,11 +84,19 @@ class Work:
     do: Callable[[], object]
 
 
-def costs(model: str, rounds: int) -> list[dict[str, Any]]:
+def _dearest(rows: Sequence[Mapping[str, Any]], pages: int) -> dict[str, float]:
+    """What each kind of work takes of a member's window with so many pages, of any model."""
+    return {
+        work: max(r["time_share"] for r in rows if (r["work"], r["pages"]) == (work, pages))
+        for work in (SPOT, FULL, CONTROL)
+    }
+
+
+def costs(model: str, pages: int, rounds: int) -> list[dict[str, Any]]:
     """A row per kind of work: operations and processor seconds, the member's window being 1."""
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
-        worker, works = _works(model, Path(folder))
+        worker, works = _works(model, pages, Path(folder))
         flops = [_flops(work) for work in works]
         seconds: list[list[float]] = [[] for _ in works]
         for _ in range(rounds):
@@ -97,6 +109,7 @@ def costs(model: str, rounds: int) -> list[dict[str, Any]]:
     return [
         {
             "model": model,
+            "pages": pages,
             "work": work.name,
             "gflops": count / 1e9,
             "share": count / flops[0],
@@ -107,8 +120,8 @@ def costs(model: str, rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def _works(model: str, folder: Path) -> tuple[Worker, list[Work]]:
-    run = gate_run(model, Extent(PAGES, ROWS, 1))
+def _works(model: str, pages: int, folder: Path) -> tuple[Worker, list[Work]]:
+    run = gate_run(model, Extent(pages, ROWS, 1))
     schedule, loader = open_data(run)
     shapes = parameter_shapes(run.model)
     layout = run.layout(shapes)
@@ -117,11 +130,11 @@ def _works(model: str, folder: Path) -> tuple[Worker, list[Work]]:
     worker = Worker(run, state, loader, torch.device("cpu"))
     opening = block_hash(run.windows.open(1))
     points = draw(layout, opening, run.audit.points)
-    pages = schedule.assign(1, opening, MEMBERS)[MEMBERS[0]]
+    assigned = schedule.assign(1, opening, MEMBERS)[MEMBERS[0]]
     return worker, [
-        Work("a member's window", lambda: worker.compute(pages, points)),
-        Work(FULL, lambda: worker.compute(pages)),
-        Work(SPOT, lambda: worker.compute(pages[:1], points)),
+        Work("a member's window", lambda: worker.compute(assigned, points)),
+        Work(FULL, lambda: worker.compute(assigned)),
+        Work(SPOT, lambda: worker.compute(assigned[:1], points)),
         Work(CONTROL, lambda: worker.compute(schedule.control(1))),
     ]
 
@@ -132,8 +145,13 @@ def _flops(work: Work) -> int:
     return int(counter.get_total_flops())
 
 
-def load(peers: int, windows: int, processes: int, cost: Mapping[str, float]) -> dict[str, Any]:
-    """Of audits in a network of honest miners, from the second pass of everybody on."""
+def load(
+    peers: int, windows: int, processes: int, cost: Mapping[int, Mapping[str, float]]
+) -> dict[str, Any]:
+    """Of audits in a network of honest miners, from the second pass of everybody on.
+
+    `cost`: by pages, by kind of work, in a member's window.
+    """
     looks: dict[str, list[Look]] = {}
 
     async def keep(network: Network) -> None:
@@ -163,11 +181,12 @@ def load(peers: int, windows: int, processes: int, cost: Mapping[str, float]) ->
 
 
 def _load_figures(
-    looks: Mapping[str, Sequence[Look]], windows: int, cost: Mapping[str, float]
+    looks: Mapping[str, Sequence[Look]], windows: int, cost: Mapping[int, Mapping[str, float]]
 ) -> dict[str, Any]:
     """`gap`: windows from one audit of a miner to the next, by whichever validators.
 
-    `miner_windows`: a validator's audits and control gradient, in windows of one miner's work.
+    `miner_windows_P_pages`: a validator's audits and control gradient, in windows of the work of
+    one miner with P pages.
     """
     since = LARGE["trust_windows"]
     later = [look for of in looks.values() for look in of if look.window > since]
@@ -186,7 +205,10 @@ def _load_figures(
         "spots": spots,
         "fulls": fulls,
         "most": busiest,
-        "miner_windows": spots * cost[SPOT] + fulls * cost[FULL] + cost[CONTROL],
+        **{
+            f"miner_windows_{pages}_pages": spots * of[SPOT] + fulls * of[FULL] + of[CONTROL]
+            for pages, of in cost.items()
+        },
         "gap_mean": fmean(gaps),
         "gap_p95": gaps[math.ceil(0.95 * len(gaps)) - 1],
         "gap_max": gaps[-1],
@@ -196,9 +218,10 @@ def _load_figures(
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--pages", nargs="+", type=int, default=[8, 16])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--peers", type=int, default=256)
-    parser.add_argument("--windows", type=int, default=140)
+    parser.add_argument("--windows", type=int, default=230)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/audits.json")
     return parser.parse_args()
