@@ -9,7 +9,7 @@ its bound, how long cheats went unnoticed, which bad deltas entered. validators:
 beside no, or one, hostile validator. poison: 30% of 20 peers with each attack and with two mixes,
 against as many that stay away, by the last loss. newcomer: windows until a miner who joins late has
 90% of its fair weight. Every part is written down as soon as it is there, the mixed one every 25
-windows. Virtual time, so deadlines are not tested; published write keys and the cost of a
+windows; parts that were measured before stay in the file. Virtual time, so deadlines are not tested; published write keys and the cost of a
 registration are not simulated.
 """
 
@@ -73,14 +73,15 @@ FAIR = 0.9
 
 def main() -> None:
     options = _options()
-    found: dict[str, Any] = {
-        "machine": machine_facts(("numpy", "torch")),
-        "options": {k: v for k, v in vars(options).items() if k != "out"},
-    }
+    found: dict[str, Any] = json.loads(options.out.read_text()) if options.out.exists() else {}
     for part in options.parts:
         begun = time.monotonic()
         _PARTS[part](options, found)
-        found.setdefault("seconds", {})[part] = round(time.monotonic() - begun)
+        found.setdefault("how", {})[part] = {
+            "machine": machine_facts(("numpy", "torch")),
+            "options": {k: v for k, v in vars(options).items() if k not in ("out", "parts")},
+            "seconds": round(time.monotonic() - begun),
+        }
         _write(options.out, found)
 
 
