@@ -45,8 +45,9 @@ def sentences() -> list[str]:
 def text_of(node: ast.expr) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(text_of(part) for part in node.values)
-    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
-    return str(node.value) if is_text else _GAP
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    return _GAP
 
 
 def is_said(quote: str, said: list[str]) -> bool:
