@@ -19,10 +19,12 @@ from boltzmann.errors import ConfigError
 from boltzmann.protocol.admission import Terms
 from boltzmann.protocol.clock import WindowClock
 from boltzmann.protocol.codec import Codec
+from boltzmann.protocol.council import AgreementConfig
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.pages import PageSchedule
 from boltzmann.protocol.rewards import RewardConfig
 from boltzmann.protocol.scoring import AuditConfig, GateConfig
+from boltzmann.protocol.setting import meaning
 from boltzmann.protocol.slices import Layout
 
 if sys.version_info >= (3, 11):
@@ -43,15 +45,24 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Identity:
-    """Which run this is. `seed`: 64 hexadecimal digits that key the page permutation.
+    """Which run this is.
 
     Raises: ValueError naming the field that is out of range, as every table below does.
     """
 
-    id: str
-    netuid: int
-    seed: str
-    format: int = FORMAT
+    id: str = field(
+        metadata=meaning(
+            "the run's name, 1 to 32 of A-Z a-z 0-9 . _ -: part of every object's key and of every "
+            "record on chain"
+        )
+    )
+    netuid: int = field(metadata=meaning("the subnet it runs on"))
+    seed: str = field(
+        metadata=meaning(
+            "64 hexadecimal digits that key the order of the pages and the first model"
+        )
+    )
+    format: int = field(default=FORMAT, metadata=meaning("the version of this file's format"))
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
@@ -66,23 +77,48 @@ class Identity:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """The dataset, its pages, and who gets how many per window.
+    """The dataset, its pages, and who gets how many per window."""
 
-    `source`: "bundled", "parquet:PATH", "disk:PATH", an https:// or s3:// address, a dataset of
-    the Hugging Face hub, "hf://datasets/OWNER/NAME", or a preset, "fineweb-edu" or "dclm";
-    `revision`: the fingerprint every node's copy must have, or the commit of a dataset of the hub
-    that `source` names without one; `sequence_length` in tokens.
-    """
-
-    source: str
-    revision: str
-    rows_per_page: int
-    sequence_length: int
-    pages_per_member: int
-    members_max: int
-    control_pages: int
-    tokenizer: str = "byte"
-    column: str = "text"
+    source: str = field(
+        metadata=meaning(
+            "bundled, parquet:PATH, disk:PATH, an https:// or s3:// address, a dataset of the "
+            "Hugging Face hub, hf://datasets/OWNER/NAME, or a preset, fineweb-edu or dclm"
+        )
+    )
+    revision: str = field(
+        metadata=meaning(
+            "the fingerprint every node's copy must have, or the commit of a dataset of the hub "
+            "that the source names without one"
+        )
+    )
+    rows_per_page: int = field(
+        metadata=meaning("neighbouring rows of the dataset that make a page", "rows")
+    )
+    sequence_length: int = field(
+        metadata=meaning(
+            "length of the sequences that a page's rows, joined, are cut into", "tokens"
+        )
+    )
+    pages_per_member: int = field(
+        metadata=meaning("pages that make a member's work of a window", "pages")
+    )
+    members_max: int = field(
+        metadata=meaning("how many miners get pages in a window; the others wait for the next")
+    )
+    control_pages: int = field(
+        metadata=meaning(
+            "pages of a window that nobody is assigned: validators take their control gradient "
+            "from them",
+            "pages",
+        )
+    )
+    tokenizer: str = field(
+        default="byte",
+        metadata=meaning("byte, the path of a saved tokenizer, or its name on the hub"),
+    )
+    column: str = field(
+        default="text", metadata=meaning("the dataset's column that holds the text")
+    )
 
     def __post_init__(self) -> None:
         _require_positive("data", self)
@@ -94,14 +130,20 @@ class DataConfig:
 class ModelConfig:
     """A Llama-architecture model; the names are those of transformers' LlamaConfig."""
 
-    vocab_size: int
-    hidden_size: int
-    intermediate_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    num_key_value_heads: int
-    tie_word_embeddings: bool = False
-    rope_theta: float = 10000.0
+    vocab_size: int = field(metadata=meaning("token ids, at least as many as the tokenizer has"))
+    hidden_size: int = field(
+        metadata=meaning("the layers' width, a multiple of twice the attention heads")
+    )
+    intermediate_size: int = field(metadata=meaning("the feed-forward layers' width"))
+    num_hidden_layers: int = field(metadata=meaning("how many layers"))
+    num_attention_heads: int = field(metadata=meaning("query heads of each layer"))
+    num_key_value_heads: int = field(
+        metadata=meaning("key and value heads of each layer; they divide the query heads")
+    )
+    tie_word_embeddings: bool = field(
+        default=False, metadata=meaning("whether the head is the embedding, transposed")
+    )
+    rope_theta: float = field(default=10000.0, metadata=meaning("base of the rotary embeddings"))
 
     def __post_init__(self) -> None:
         _require_positive("model", self)
@@ -120,22 +162,43 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class ExchangeConfig:
-    """What travels.
+    """What travels, and what is kept of it."""
 
-    `clip_norm`: the norm beyond which no delta counts in an update; `max_magnitude`: the largest
-    absolute value a delta may hold; `history`: windows the undo log keeps;
-    `checkpoint_copies`: how many validators publish each epoch's checkpoint; `checkpoints_kept`:
-    how many of them stay in a bucket."""
-
-    codec: Codec = Codec.BF16
-    chunk_size: int = 256
-    slice_ratio: int = 2
-    clip_norm: float = 1.0
-    max_magnitude: float = 100.0
-    history: int = 8
-    epoch_windows: int = 10
-    checkpoint_copies: int = 2
-    checkpoints_kept: int = 2
+    codec: Codec = field(
+        default=Codec.BF16, metadata=meaning("how values travel: in 2 bytes (bf16) or 4 (fp32)")
+    )
+    chunk_size: int = field(
+        default=256,
+        metadata=meaning(
+            "neighbouring coordinates of a tensor that travel together", "coordinates"
+        ),
+    )
+    slice_ratio: int = field(
+        default=2, metadata=meaning("one chunk of so many travels in a window")
+    )
+    clip_norm: float = field(
+        default=1.0, metadata=meaning("the norm beyond which no delta counts in an update")
+    )
+    max_magnitude: float = field(
+        default=100.0,
+        metadata=meaning("the largest absolute value that a delta or update may hold"),
+    )
+    history: int = field(
+        default=8,
+        metadata=meaning(
+            "windows that the undo log keeps: how many a node can take back", "windows"
+        ),
+    )
+    epoch_windows: int = field(
+        default=10, metadata=meaning("how long from one checkpoint to the next", "windows")
+    )
+    checkpoint_copies: int = field(
+        default=2, metadata=meaning("how many validators publish each checkpoint")
+    )
+    checkpoints_kept: int = field(
+        default=2,
+        metadata=meaning("how many of the newest stay in a bucket, beside the genesis"),
+    )
 
     def __post_init__(self) -> None:
         _require_positive("exchange", self)
@@ -144,42 +207,6 @@ class ExchangeConfig:
                 f"exchange.max_magnitude must be at most {MAX_MAGNITUDE:g}, not "
                 f"{self.max_magnitude:g}: the outer step squares it in float32"
             )
-
-
-@dataclass(frozen=True)
-class AgreementConfig:
-    """How an update is agreed upon.
-
-    `witnesses`: how many validators are drawn to witness a window, 0 for all; `vote_threshold`: the
-    share of the voters' stake that must be exceeded, in [0.5, 1); `proposer_counts`: whether the
-    proposer is a voter; `held_out_pages`: private pages each voter tests a candidate on;
-    `loss_rise_max`: nats per token by which their loss may rise; `unverified_max`: the share of an
-    update's deltas, in [0, 1), whose hotkeys validators with half the stake or less have passed.
-    """
-
-    witnesses: int = 0
-    vote_threshold: float = 0.5
-    proposer_counts: bool = True
-    held_out_pages: int = 4
-    loss_rise_max: float = 0.1
-    unverified_max: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.witnesses < 0:
-            raise ValueError(f"agreement.witnesses must not be negative: {self.witnesses}")
-        if not 0.5 <= self.vote_threshold < 1.0:
-            raise ValueError(
-                f"agreement.vote_threshold must be at least 0.5 and below 1, not "
-                f"{self.vote_threshold}: fewer could agree on two models at once"
-            )
-        if self.held_out_pages < 1:
-            raise ValueError(f"agreement.held_out_pages must be 1 or more: {self.held_out_pages}")
-        if not 0.0 <= self.unverified_max < 1.0:
-            raise ValueError(
-                f"agreement.unverified_max must be at least 0 and below 1: {self.unverified_max}"
-            )
-        if not self.loss_rise_max >= 0.0:
-            raise ValueError(f"agreement.loss_rise_max must be 0 or more: {self.loss_rise_max}")
 
 
 @dataclass(frozen=True)
@@ -194,7 +221,7 @@ class RunConfig:
     outer: OuterConfig
     gate: GateConfig
     rewards: RewardConfig
-    agreement: AgreementConfig = AgreementConfig()
+    agreement: AgreementConfig = field(default_factory=AgreementConfig)
     audit: AuditConfig = field(default_factory=AuditConfig)
     source: bytes = field(default=b"", compare=False, repr=False)
 

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from boltzmann.config import (
     MAX_MAGNITUDE,
-    AgreementConfig,
     DataConfig,
     ExchangeConfig,
     Identity,
@@ -25,6 +24,7 @@ from boltzmann.errors import ConfigError
 from boltzmann.protocol.admission import Terms
 from boltzmann.protocol.clock import WindowClock
 from boltzmann.protocol.codec import Codec
+from boltzmann.protocol.council import AgreementConfig
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.rewards import RewardConfig
 from boltzmann.protocol.scoring import AuditConfig, GateConfig

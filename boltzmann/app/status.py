@@ -66,7 +66,7 @@ async def run_status(network: str, netuid: int, run_hash: str) -> RunStatus:
     finally:
         await chain.close()
     window = run.windows.window(block)
-    phase, end = _phase(run.windows, window, block)
+    phase, end = phase_of(run.windows, window, block)
     judges = tuple(_validator(peer, block) for peer in validators(peers))
     ordered = [judge.manifest for judge in judges if judge.manifest is not None]
     return RunStatus(
@@ -83,7 +83,7 @@ async def run_status(network: str, netuid: int, run_hash: str) -> RunStatus:
     )
 
 
-def _phase(clock: WindowClock, window: int, block: int) -> tuple[str, int]:
+def phase_of(clock: WindowClock, window: int, block: int) -> tuple[str, int]:
     """What is done at a block, and the block at which that ends."""
     ends = (
         ("training", clock.close(window)),

@@ -5,12 +5,9 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from boltzmann.cli.runfile import read_run
 from boltzmann.errors import ConfigError
-
-if TYPE_CHECKING:
-    from boltzmann.config import RunConfig
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -54,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     from boltzmann.train.model import parameter_shapes
     from boltzmann.train.state import ModelState
 
-    config = _config(options.config or options.source.absolute().parent / "run.toml")
+    config = read_run(options.config or options.source.absolute().parent / "run.toml")
     require_empty(options.target)  # before a large checkpoint is read in vain
     shapes = parameter_shapes(config.model)
     with tempfile.TemporaryDirectory() as undo:  # a state has one, though nothing is applied here
@@ -68,14 +65,3 @@ def run(options: argparse.Namespace) -> int:
     export_transformers(state, config.model, options.target, config.data.tokenizer)
     print(f"window {descriptor.window} of run {descriptor.run}, exported to {options.target}")
     return 0
-
-
-def _config(path: Path) -> RunConfig:
-    """The run's config. Raises: ConfigError."""
-    from boltzmann.config import RunConfig
-
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"the run's config {path} cannot be read: {error}") from error
-    return RunConfig.parse(source)

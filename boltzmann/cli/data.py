@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from boltzmann.errors import ConfigError
+from boltzmann.cli.runfile import read_run
 
 _SHOWN = 8  # pages that a check reads, spread over the set
 
@@ -67,13 +67,9 @@ def run_pin(options: argparse.Namespace) -> int:
 
 def run_check(options: argparse.Namespace) -> int:
     """Check the data. Raises: ConfigError, DataError."""
-    from boltzmann.config import RunConfig
     from boltzmann.data.open import open_pages
 
-    try:
-        data = RunConfig.parse(options.config.read_bytes()).data
-    except OSError as error:
-        raise ConfigError(f"the run's config {options.config} cannot be read: {error}") from error
+    data = read_run(options.config).data
     source = options.source or data.source
     pages = open_pages(
         source, revision=data.revision, rows_per_page=data.rows_per_page, column=data.column

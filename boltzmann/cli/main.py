@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from boltzmann import __version__
-from boltzmann.cli import audit, checkpoint, data, doctor, local, setup, simulate, status
+from boltzmann.cli import audit, checkpoint, config, data, doctor, local, setup, simulate, status
 from boltzmann.errors import BoltzmannError
 
 
@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     checkpoint.add(commands)
     audit.add(commands)
     data.add(commands)
+    config.add(commands)
     options = parser.parse_args(arguments)
     try:
         code: int = options.run(options)

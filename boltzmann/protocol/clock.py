@@ -7,30 +7,53 @@ open(w)           close(w)    commit_by   upload_by   receipts_by            dec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from boltzmann.protocol.setting import meaning
 
 INCLUSION_BLOCKS = 2  # from seeing a block to having a commitment in a later one
 
 
 @dataclass(frozen=True)
 class WindowClock:
-    """Block arithmetic of a run. All fields are numbers of blocks.
-
-    `commit_blocks` after close(w) the digests of the window's deltas must be public, and
-    `upload_blocks` later the deltas themselves; `receipt_blocks` after that a leader stops waiting
-    for every witness's receipt, and `turn_blocks` later the next in order may propose in its
-    place. `order_blocks` before open(w+1) the window's manifest digest must be on chain.
+    """How long a window's steps take. All are numbers of blocks.
 
     Raises: ValueError when a field is out of range or no block is left for the proposal.
     """
 
-    train_blocks: int
-    exchange_blocks: int
-    commit_blocks: int = 1
-    upload_blocks: int = 1
-    receipt_blocks: int = 1
-    turn_blocks: int = 2
-    order_blocks: int = 1
+    train_blocks: int = field(
+        metadata=meaning("from a window's opening to its close: training", "blocks")
+    )
+    exchange_blocks: int = field(
+        metadata=meaning("from its close to the next opening: uploading and agreeing", "blocks")
+    )
+    commit_blocks: int = field(
+        default=1,
+        metadata=meaning("how long after the close the deltas' digests must be public", "blocks"),
+    )
+    upload_blocks: int = field(
+        default=1, metadata=meaning("how long after that the deltas themselves must be", "blocks")
+    )
+    receipt_blocks: int = field(
+        default=1,
+        metadata=meaning(
+            "how long after that a leader stops waiting for every witness's receipt; newcomers are "
+            "audited meanwhile",
+            "blocks",
+        ),
+    )
+    turn_blocks: int = field(
+        default=2,
+        metadata=meaning(
+            "how long after that the next in order may propose in its place", "blocks"
+        ),
+    )
+    order_blocks: int = field(
+        default=1,
+        metadata=meaning(
+            "how long before the next opening the manifest's digest must be on chain", "blocks"
+        ),
+    )
 
     def __post_init__(self) -> None:
         for name in ("train_blocks", "commit_blocks", "upload_blocks", "turn_blocks"):

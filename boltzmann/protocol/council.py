@@ -7,11 +7,59 @@ Stakes are whole numbers (rao), so that sums do not depend on an order of adding
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from fractions import Fraction
 from itertools import accumulate
 
 from boltzmann.protocol.seeds import derive
+from boltzmann.protocol.setting import meaning
+
+
+@dataclass(frozen=True)
+class AgreementConfig:
+    """How an update is agreed upon. Raises: ValueError naming what is out of range."""
+
+    witnesses: int = field(
+        default=0,
+        metadata=meaning("how many validators are drawn to witness a window, 0 for all"),
+    )
+    vote_threshold: float = field(
+        default=0.5,
+        metadata=meaning("the share of the voters' stake that must be exceeded, in [0.5, 1)"),
+    )
+    proposer_counts: bool = field(default=True, metadata=meaning("whether the proposer is a voter"))
+    held_out_pages: int = field(
+        default=4, metadata=meaning("private pages that each voter tests a candidate on", "pages")
+    )
+    loss_rise_max: float = field(
+        default=0.1,
+        metadata=meaning("by how much the loss on these pages may rise", "nats per token"),
+    )
+    unverified_max: float = field(
+        default=0.0,
+        metadata=meaning(
+            "the share of an update's deltas, in [0, 1), whose hotkeys validators with half the "
+            "stake or less have passed"
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        if self.witnesses < 0:
+            raise ValueError(f"agreement.witnesses must not be negative: {self.witnesses}")
+        if not 0.5 <= self.vote_threshold < 1.0:
+            raise ValueError(
+                f"agreement.vote_threshold must be at least 0.5 and below 1, not "
+                f"{self.vote_threshold}: fewer could agree on two models at once"
+            )
+        if self.held_out_pages < 1:
+            raise ValueError(f"agreement.held_out_pages must be 1 or more: {self.held_out_pages}")
+        if not 0.0 <= self.unverified_max < 1.0:
+            raise ValueError(
+                f"agreement.unverified_max must be at least 0 and below 1: {self.unverified_max}"
+            )
+        if not self.loss_rise_max >= 0.0:
+            raise ValueError(f"agreement.loss_rise_max must be 0 or more: {self.loss_rise_max}")
 
 
 class Outcome(Enum):

@@ -7,27 +7,33 @@ betas come from repeated multiplication, the learning rate is piecewise linear.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from boltzmann.protocol.setting import meaning
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class OuterConfig:
-    """Settings of the outer AdamW (Loshchilov and Hutter 2019, algorithm 2).
+    """Settings of the outer AdamW (Loshchilov and Hutter 2019, algorithm 2)."""
 
-    `schedule` is a sequence of (windows since genesis, learning rate) with increasing windows.
-    """
-
-    schedule: tuple[tuple[int, float], ...]
-    beta1: float
-    beta2: float
-    eps: float
-    weight_decay: float
+    schedule: tuple[tuple[int, float], ...] = field(
+        metadata=meaning(
+            "learning rates by windows since the genesis: [[window, rate], …] with increasing "
+            "windows, linear between them and flat outside"
+        )
+    )
+    beta1: float = field(metadata=meaning("decay of the mean of gradients, in [0, 1)"))
+    beta2: float = field(metadata=meaning("decay of the mean of their squares, in [0, 1)"))
+    eps: float = field(metadata=meaning("what is added to the root of the squares' mean"))
+    weight_decay: float = field(
+        metadata=meaning("share of itself, times the learning rate, by which a parameter shrinks")
+    )
 
     def __post_init__(self) -> None:
         windows = [window for window, _ in self.schedule]

@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import fsum
+
+from boltzmann.protocol.setting import meaning
 
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """`moving_alpha`: share of the newest window in the moving score, in (0, 1].
+    """How work is looked at and paid."""
 
-    `audit_rate`: chance q that some validator audits a trusted hotkey's window, in (0, 1].
-    `trust_windows`: how many windows a pass lets a hotkey into the aggregates that follow.
-    """
-
-    moving_alpha: float
-    audit_rate: float
-    trust_windows: int
+    moving_alpha: float = field(
+        metadata=meaning("share of the newest window in the moving score, in (0, 1]")
+    )
+    audit_rate: float = field(
+        metadata=meaning(
+            "chance q that some validator audits a trusted hotkey's window, in (0, 1]; a failed "
+            "audit costs (1 - q)/q windows' pay"
+        )
+    )
+    trust_windows: int = field(
+        metadata=meaning(
+            "how many windows a pass lets a hotkey's deltas into the updates that follow", "windows"
+        )
+    )
 
     def __post_init__(self) -> None:
         for name in ("moving_alpha", "audit_rate"):

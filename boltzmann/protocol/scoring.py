@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
 from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.protocol.setting import meaning
 
 Floats = NDArray[np.float32]
 
@@ -18,28 +19,47 @@ _TINY = 1e-36  # what underflow may leave
 
 @dataclass(frozen=True)
 class GateConfig:
-    """What an audit must show. Measured margins: PROTOCOL §9 (honest bf16 ρ ≥ .9991)."""
+    """What an audit must show. Measured margins: docs/gate.md."""
 
-    gate_min: float
-    tensor_min: float
-    norm_min: float
-    norm_max: float
+    gate_min: float = field(
+        metadata=meaning(
+            "least ρ: the cosine of what was sent and what was recomputed, after the control "
+            "gradient was projected out of both"
+        )
+    )
+    tensor_min: float = field(metadata=meaning("least cosine of any one tensor"))
+    norm_min: float = field(metadata=meaning("least length of what was sent, by the recomputed"))
+    norm_max: float = field(metadata=meaning("largest length of what was sent, by the recomputed"))
 
 
 @dataclass(frozen=True)
 class AuditConfig:
-    """How audits are done.
+    """How audits are done."""
 
-    `points`: audit points per window, 0 for none, which makes all audits full; `full_rate`: share
-    of a trusted hotkey's audits that are full; `age_max`: windows after which one is certain;
-    `tensor_floor`: the share of a page's gradient length below which a tensor is not compared by
-    itself in a spot audit.
-    """
-
-    points: int = 4096
-    full_rate: float = 0.125
-    age_max: int = 16
-    tensor_floor: float = 0.01
+    points: int = field(
+        default=4096,
+        metadata=meaning(
+            "audit points per window, on which each page's share travels; 0 for none, which makes "
+            "all audits full",
+            "coordinates",
+        ),
+    )
+    full_rate: float = field(
+        default=0.125, metadata=meaning("share of a trusted hotkey's audits that are full")
+    )
+    age_max: int = field(
+        default=16,
+        metadata=meaning(
+            "after so long without anybody's audit of a hotkey one is certain", "windows"
+        ),
+    )
+    tensor_floor: float = field(
+        default=0.01,
+        metadata=meaning(
+            "share of a page's gradient length below which a tensor is not compared by itself in a "
+            "spot audit"
+        ),
+    )
 
     def __post_init__(self) -> None:
         """Raises: ValueError naming what is out of range."""

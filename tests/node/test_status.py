@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from machine_kit import Machine, machine_in
 
-from boltzmann.app.status import _phase
+from boltzmann.app.status import phase_of
 from boltzmann.chain.connect import connect
 from boltzmann.chain.keys import load_wallet
 from boltzmann.local.plan import GUEST, NETUID
@@ -72,7 +72,7 @@ def test_the_same_for_people(machine: Machine) -> None:
 
 
 def test_the_phase_follows_from_the_block() -> None:
-    blocks = [_phase(CLOCK, 2, block) for block in range(CLOCK.open(2), CLOCK.open(3))]
+    blocks = [phase_of(CLOCK, 2, block) for block in range(CLOCK.open(2), CLOCK.open(3))]
     names = ["training", "commits", "uploads", "receipts", "agreement", "order"]
     assert list(dict.fromkeys(name for name, _ in blocks)) == names
     assert [end for _, end in dict(blocks).items()] == [
