@@ -64,7 +64,9 @@ async def published(network: str) -> RunConfig:
     """The run of the chain's subnet, as nodes find it."""
     chain = await connect(network, NETUID)
     try:
-        return await find_run(chain, PublicReader(), NETUID, PLAN.run_config().sha256, 10.0)
+        return await find_run(
+            chain, PublicReader("localhost"), NETUID, PLAN.run_config().sha256, 10.0
+        )
     finally:
         await chain.close()
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from boltzmann.app.machine import open_data, open_worker
-from boltzmann.chain.connect import connect
+from boltzmann.chain.connect import connect, home_of
 from boltzmann.chain.keys import verify
 from boltzmann.config import RunConfig
 from boltzmann.data.prefetch import Prefetch
@@ -80,7 +80,7 @@ async def open_auditor(target: Target, telemetry: Telemetry) -> AsyncIterator[No
     """
     chain = await connect(target.network, target.netuid)
     try:
-        store = NoBucket()
+        store = NoBucket(home_of(target.network))
         run = await find_run(chain, store, target.netuid, target.run_hash, _FETCH_SECONDS)
         with tempfile.TemporaryDirectory(prefix="boltzmann-audit-") as folder:
             async with auditing(target, run, chain, store, telemetry, Path(folder)) as node:

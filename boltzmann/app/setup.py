@@ -193,7 +193,14 @@ async def _announce(node: Node, role: Role) -> None:
             return
         # A validator that moves to another bucket still stands by its last manifest.
         mine = replace(mine, manifest=held.manifest)
-    await node.chain.commit(mine.encode())
+    try:
+        record = mine.encode()
+    except ValueError as error:
+        raise ConfigError(
+            f"this node's record on chain cannot hold its bucket ({error}): choose a bucket with a "
+            f"shorter public address, or a domain of its own with --s3.public_url"
+        ) from error
+    await node.chain.commit(record)
 
 
 def _telemetry(settings: NodeConfig, role: Role, neuron: Neuron, run: RunConfig) -> Telemetry:

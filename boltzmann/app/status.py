@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from boltzmann.chain.connect import connect
+from boltzmann.chain.connect import connect, home_of
 from boltzmann.node.membership import Peer, miners, peers_at, validators
 from boltzmann.node.runconfig import find_run
 from boltzmann.protocol.clock import WindowClock
@@ -60,7 +60,7 @@ async def run_status(network: str, netuid: int, run_hash: str) -> RunStatus:
     """
     chain = await connect(network, netuid)
     try:
-        run = await find_run(chain, PublicReader(), netuid, run_hash, _READ_SECONDS)
+        run = await find_run(chain, PublicReader(home_of(network)), netuid, run_hash, _READ_SECONDS)
         block = (await chain.head()).number
         peers = await peers_at(chain, run.run.id, block)
     finally:

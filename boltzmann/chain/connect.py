@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import bittensor as bt
 from bittensor.settings import (
@@ -35,6 +36,12 @@ async def connect(network: str, netuid: int, wallet: Any = None) -> SubtensorCha
         await _require_subnet(chain, network, netuid)
         undo.pop_all()
     return chain
+
+
+def home_of(network: str) -> str:
+    """The host where a chain answers, if `network` says: this machine for one in a file, "" for a
+    network that has a name. Who only reads peers' buckets is at home there (`store.reach`)."""
+    return "localhost" if network.startswith(EMBEDDED) else urlsplit(network).hostname or ""
 
 
 async def _require_subnet(chain: SubtensorChain, network: str, netuid: int) -> None:

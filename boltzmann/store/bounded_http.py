@@ -22,6 +22,7 @@ from dataclasses import dataclass
 
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.store.address import BucketAddress
+from boltzmann.store.reach import Reach
 
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
@@ -55,10 +56,12 @@ class Body:
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Opens objects of public buckets. `connect_seconds` bounds the connection by itself."""
+    """Opens objects of public buckets within `reach`. `connect_seconds` bounds the connection by
+    itself."""
 
     tls: ssl.SSLContext
     connect_seconds: float
+    reach: Reach
 
     @contextlib.contextmanager
     def open(
@@ -88,6 +91,8 @@ class Fetcher:
         for family, kind, protocol, _, endpoint in found:
             sock = socket.socket(family, kind, protocol)
             try:
+                # What is connected to is what was looked at: no second look-up comes between.
+                self.reach.require(address.host, str(endpoint[0]))
                 sock.settimeout(until.left())
                 sock.connect(endpoint)
                 sock.settimeout(until.left())

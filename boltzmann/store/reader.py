@@ -11,6 +11,7 @@ from boltzmann.errors import ConfigError, StoreError
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.store.address import BucketAddress, checked_key, parse_address
 from boltzmann.store.bounded_http import NETWORK_ERRORS, Body, Deadline, Fetcher, refusal
+from boltzmann.store.reach import Reach
 
 CONNECT_SECONDS = 5.0  # for the connection alone, TLS and all
 PIECE = 1 << 18  # bytes per read of a download, of which many run at once
@@ -24,13 +25,18 @@ class PublicReader:
     """
 
     def __init__(
-        self, *, connect_seconds: float = CONNECT_SECONDS, ca_bundle: Path | None = None
+        self,
+        home: str = "",
+        *,
+        connect_seconds: float = CONNECT_SECONDS,
+        ca_bundle: Path | None = None,
     ) -> None:
-        """`ca_bundle`: a PEM file of the only authorities to trust, in place of the usual ones.
+        """`home`: see `Reach`; `ca_bundle`: a PEM file of the only authorities to trust, in place
+        of the usual ones.
 
         Raises: ConfigError for a bundle that is none.
         """
-        self._fetcher = Fetcher(_tls(ca_bundle), connect_seconds)
+        self._fetcher = Fetcher(_tls(ca_bundle), connect_seconds, Reach(home))
 
     def get(self, address: str, key: str, *, max_bytes: int, seconds: float) -> bytes | Rejection:
         """See `boltzmann.ports.Reader.get`. Raises: ValueError for a malformed key."""

@@ -68,7 +68,9 @@ class S3Store:
         self._address = _own_address("endpoint and bucket", f"{endpoint}/{bucket}")
         if public_url is not None:
             self._address = _own_address("public address", public_url)
-        self._reader = PublicReader(connect_seconds=connect_seconds, ca_bundle=ca_bundle)
+        self._reader = PublicReader(
+            parse_address(self._address).host, connect_seconds=connect_seconds, ca_bundle=ca_bundle
+        )
         self._own = _open(
             *(endpoint, bucket, access_key, secret_key),
             *(region, connect_seconds, threads, ca_bundle),

@@ -26,7 +26,7 @@ def play() -> Iterator[Play]:
 
 @pytest.fixture
 def reader() -> PublicReader:
-    return PublicReader(connect_seconds=5.0, ca_bundle=None)
+    return PublicReader("localhost", connect_seconds=5.0, ca_bundle=None)
 
 
 def get(reader: PublicReader, peer: Peer, seconds: float = 0.5) -> bytes | Rejection:
@@ -71,10 +71,10 @@ def test_the_time_may_be_used_up_before_connecting(play: Play, reader: PublicRea
 def test_a_silent_tls_handshake_is_bounded(play: Play) -> None:
     peer = play(hostile_peer.silent)
     address = peer.address.replace("http:", "https:")
-    patient = PublicReader(connect_seconds=5.0, ca_bundle=None)
+    patient = PublicReader("localhost", connect_seconds=5.0, ca_bundle=None)
     refused = patient.get(address, "delta", max_bytes=9, seconds=0.3)
     assert reason(refused) is Reason.SLOW
-    hasty = PublicReader(connect_seconds=0.3, ca_bundle=None)
+    hasty = PublicReader("localhost", connect_seconds=0.3, ca_bundle=None)
     refused = hasty.get(address, "delta", max_bytes=9, seconds=5.0)
     assert refused == Rejection(Reason.UNREACHABLE, "ConnectionError: 'no connection within 0.3 s'")
 
@@ -85,7 +85,7 @@ def test_a_tls_server_is_held_to_the_deadline(play: Play, tmp_path: Path, slowly
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate, key)
     peer = play(hostile_peer.trickling_body if slowly else hostile_peer.answering, tls=context)
-    reader = PublicReader(connect_seconds=5.0, ca_bundle=certificate)
+    reader = PublicReader("localhost", connect_seconds=5.0, ca_bundle=certificate)
     address = peer.address.replace("http:", "https:")
     got = reader.get(address, "delta", max_bytes=1000, seconds=1.0 if slowly else 20.0)
     assert (reason(got) is Reason.SLOW) if slowly else (got == BODY)

@@ -167,7 +167,7 @@ def test_deleting_what_is_not_there_succeeds(store: S3Store, key: str) -> None:
 
 def test_a_reader_needs_no_bucket(place: Place, store: S3Store, key: str, tmp_path: Path) -> None:
     store.put(key, b"for everyone")
-    reader: Reader = PublicReader(ca_bundle=place.ca_bundle)
+    reader: Reader = PublicReader("localhost", ca_bundle=place.ca_bundle)
     assert reader.get(store.address, key, max_bytes=99, seconds=20) == b"for everyone"
     target = tmp_path / "object"
     assert reader.download(store.address, key, target, exact_bytes=12, seconds=20) is None

@@ -38,7 +38,7 @@ STAKES = {"ada": 10.0, "ben": 9.0, "cyd": 8.0}  # any two of them are a majority
 MINERS = {"anna": "", "bert": "", "cheat": "random"}
 LAST = 4
 RUN_CONFIG = replace(CONFIG, data=replace(CONFIG.data, revision=fingerprint("bundled")))
-READER = PublicReader()
+READER = PublicReader("localhost")
 _TRAINED: dict[str, Remains] = {}  # by S3 server
 
 
@@ -153,7 +153,7 @@ async def auditor(
     target = Target("scripted", RUN_CONFIG.run.netuid, recompute=recompute, device="cpu")
     chain = chain or ScriptedChain(remains.script(), "")
     folder.mkdir(exist_ok=True)
-    async with auditing(target, RUN_CONFIG, chain, NoBucket(), Fanout(), folder) as node:
+    async with auditing(target, RUN_CONFIG, chain, NoBucket("localhost"), Fanout(), folder) as node:
         yield node
 
 

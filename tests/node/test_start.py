@@ -19,6 +19,7 @@ from boltzmann.chain.connect import connect
 from boltzmann.local.network import ROOT
 from boltzmann.local.plan import GUEST, NETUID, OWNER, Plan
 from boltzmann.protocol.commitment import Commitment, Role, decode
+from boltzmann.store.s3 import S3Store
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +131,15 @@ async def test_a_guest_joins_from_its_env_file_and_leaves_on_interrupt(machine: 
     await chain.close()
     run = network.plan.run_config().run.id
     assert record == Commitment(Role.MINER, run, f"{network.s3.url}/{GUEST}")
+
+
+def test_a_bucket_whose_address_no_record_can_hold_is_told(machine: Machine) -> None:
+    url, name = machine.network.s3.url, "b" * 60
+    S3Store(url, name, "local", "local-secret").ensure_bucket()
+    port = url.rpartition(":")[2]
+    address = f"http://[0000:0000:0000:0000:0000:ffff:127.0.0.1]:{port}/{name}"
+    ended = machine.run("long address", {"BUCKET": name, "S3_PUBLIC_URL": address})
+    assert ended.code == 1
+    (line,) = ended.errors.splitlines()
+    assert "record on chain cannot hold its bucket" in line
+    assert "--s3.public_url" in line
