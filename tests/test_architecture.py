@@ -1,4 +1,4 @@
-"""The dependency direction of ARCHITECTURE.md, read from the source of every module.
+"""The dependency direction between the packages, read from the source of every module.
 
 entry points → cli → local → app (the wiring) → node → train → config, ports → protocol
                      simulate → node, adapters
@@ -122,7 +122,7 @@ def wrong_imports(tree: ast.AST, part: str) -> list[str]:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_imports_follow_the_direction(path: Path) -> None:
     part = part_of(module_of(path))
-    assert part in ALLOWED, f"{part} has no place in ARCHITECTURE.md's dependency direction"
+    assert part in ALLOWED, f"{part} has no place in the dependency direction: see ALLOWED"
     assert wrong_imports(tree_of(path), part) == []
 
 

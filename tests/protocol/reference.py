@@ -1,4 +1,4 @@
-"""A second implementation of the protocol's arithmetic, from PROTOCOL.md, for the tests only.
+"""A second implementation of the protocol's arithmetic, from docs/protocol.md, for the tests only.
 
 Plain Python numbers and lists, one value at a time. Float32 is reached by rounding through
 `struct`: sums, products, quotients and roots of float32 numbers are correctly rounded in float32

@@ -84,7 +84,7 @@ def test_honest_work_through_the_codec_passes() -> None:
 
 
 def test_a_copy_keeps_its_score_but_not_its_gate() -> None:
-    """Raw cosine cannot tell a copy from honest work (PROTOCOL §9); the gate can."""
+    """Raw cosine cannot tell a copy from honest work (docs/gate.md); the gate can."""
     found = compare(honest("other pages"), honest("own pages"), CONTROL, BOUNDS)
     assert found.score > 0.75
     assert found.gate < 0.6
