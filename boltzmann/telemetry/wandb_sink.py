@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import threading
@@ -21,15 +20,13 @@ from pathlib import Path
 import boltzmann
 from boltzmann.errors import ConfigError
 from boltzmann.ports import Telemetry
+from boltzmann.privacy import public_environment
 from boltzmann.telemetry.events import ERROR
 from boltzmann.telemetry.values import jsonable
 
 _MODES = ("online", "offline", "disabled")
 # wandb 0.31 prints this, keeps later rows to itself, and ends with status 0 all the same.
 _GIVEN_UP = b"Fatal error while uploading data"
-# The worker and the programs it starts need neither the bucket's keys nor the hub's token, and what
-# a program does not hold it cannot report. Names of WANDB's own stay.
-_PRIVATE = re.compile(r"(?!WANDB_)(?:AWS_.*|HF_.*|BT_.*|.*(?:KEY|SECRET|TOKEN|PASSW|CREDENTIAL).*)")
 
 
 class WandbSink:
@@ -192,7 +189,7 @@ def _environment() -> dict[str, str]:
     # miner.py may be run from anywhere, so the process must be told where the package is.
     package = str(Path(boltzmann.__file__).parent.parent)
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
-    kept = {name: text for name, text in os.environ.items() if not _PRIVATE.fullmatch(name)}
+    kept = public_environment(os.environ, needs="WANDB_")
     return {**kept, "PYTHONPATH": os.pathsep.join(paths)}
 
 
