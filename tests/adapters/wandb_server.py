@@ -2,7 +2,8 @@
 
 What it must answer was found by recording wandb 0.31: GraphQL at /graphql (who is this, what can
 the server do, is there such a run, here is one, where do files go), the rows of a run at
-/files/ENTITY/PROJECT/RUN/file_stream, and uploads at the addresses that it named.
+/files/ENTITY/PROJECT/RUN/file_stream, uploads at the addresses that it named, and the library's
+figures about itself at /sdk/otel.
 """
 
 from __future__ import annotations
@@ -131,6 +132,8 @@ class WandbServer:
             return 200, self._stream(self.runs[stream["project"], stream["run"]], request.body)
         if request.method == "PUT":
             self.files[request.path] = request.body
+            return 200, {}
+        if request.path.startswith("/sdk/otel/"):  # figures about the library itself
             return 200, {}
         return 404, {"error": f"nothing at {request.path}"}
 
