@@ -7,7 +7,8 @@ import resource
 from collections.abc import Mapping
 
 _URL = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<account>[^\s/?#]*@)?"
+    # A bounded scheme: peers' addresses come here too, and some are megabytes without a colon.
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{0,15}://)(?P<account>[^\s/?#]*@)?"
     r"(?P<host>[^\s/?#'\"]*)(?P<path>[^\s?#'\"]*)(?P<query>[?#][^\s'\"]+)?"
 )
 _SOCKETS = ("ws://", "wss://")

@@ -31,6 +31,13 @@ def test_what_may_hold_a_key_is_left_out_of_addresses(text: str, expected: str |
     assert shown(text) == (text if expected is None else expected)
 
 
+@pytest.mark.parametrize("piece", ["a", "a.", "a://", "a://b@", "a@", "://", "?", "ws://a/"])
+def test_long_text_takes_no_longer_than_it_is(piece: str) -> None:
+    """A peer chooses some of it: with a search that tries again from each sign this takes hours."""
+    text = piece * (1_000_000 // len(piece))
+    assert len(shown(text)) <= 2 * len(text)
+
+
 def test_no_error_of_ours_shows_it() -> None:
     address = "wss://u:canary@h/canary?k=canary"
     for error in (BoltzmannError(address), ConfigError(address), ChainRefused("Name", address)):
