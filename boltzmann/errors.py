@@ -15,14 +15,20 @@
         ├── Divergence       an agreed update gives this node another root than the manifest names
         └── CorruptState     a local file or checkpoint whose digest is not the expected one
 
-Every message names the fact, the place and the mend, in one sentence a person can act on.
+Every message names the fact, the place and the mend, in one sentence a person can act on. Keys that
+stand in a place's address are left out of it.
 """
 
 from __future__ import annotations
 
+from boltzmann.privacy import shown
+
 
 class BoltzmannError(Exception):
     """Root of every error this package raises on purpose."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(shown(message))
 
 
 class ConfigError(BoltzmannError):

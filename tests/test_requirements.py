@@ -25,8 +25,10 @@ def entries(name: str) -> Iterator[tuple[Requirement, str]]:
 
 def versions(name: str, python: str) -> dict[str, str]:
     """What a file asks for under one version of Python, on Linux, by package."""
-    environment = {**default_environment(), "sys_platform": "linux", "platform_machine": "x86_64"}
-    environment |= {"python_version": python, "python_full_version": f"{python}.1"}
+    linux = {"sys_platform": "linux", "platform_machine": "x86_64"}
+    version = {"python_version": python, "python_full_version": f"{python}.1"}
+    environment = {name: str(value) for name, value in default_environment().items()}
+    environment |= linux | version
     return {
         requirement.name.replace("_", "-"): str(requirement.specifier)
         for requirement, _ in entries(name)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from boltzmann.app.nodeconfig import NodeConfig, Secret
-from boltzmann.app.settings import chosen_setting, read_settings
+from boltzmann.app.settings import chosen_setting, read_settings, settings_from
 from boltzmann.errors import ConfigError
 
 ACCESS, SECRET = "AKIA-the-access-key", "the/secret+key"
@@ -308,3 +308,18 @@ def test_secrets_are_not_in_what_an_error_shows(env_file: Path) -> None:
         )
     assert "***" in shown
     assert SECRET not in shown
+
+
+@pytest.mark.parametrize("name", ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION"])
+@pytest.mark.parametrize("end", ["\r", "\n", "\x00", "\x7f"])
+def test_signs_that_no_header_takes_are_refused_unseen(env_file: Path, name: str, end: str) -> None:
+    """http.client would refuse them later, and show the header with the key in it."""
+    with pytest.raises(ConfigError, match=f"{name} holds a line end") as raised:
+        settings_from({}, {name: f"the-canary{end}"}, env_file)
+    assert "canary" not in str(raised.value)
+
+
+def test_a_key_of_other_letters_is_refused_unseen(env_file: Path) -> None:
+    with pytest.raises(ConfigError, match="AWS_ACCESS_KEY_ID holds") as raised:
+        settings_from({}, {"AWS_ACCESS_KEY_ID": "the-canary\u2019"}, env_file)
+    assert "canary" not in str(raised.value)

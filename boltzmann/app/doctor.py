@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import stat
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -19,6 +20,7 @@ from boltzmann.chain.keys import WalletKeys, load_wallet, require_registered
 from boltzmann.config import RunConfig
 from boltzmann.errors import BoltzmannError
 from boltzmann.node.runconfig import find_run
+from boltzmann.privacy import shown
 from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.commitment import Role
 from boltzmann.store.s3 import S3Store
@@ -84,6 +86,16 @@ async def examine_bucket(settings: NodeConfig) -> AsyncIterator[Finding]:
             yield finding
 
 
+def examine_file(env_file: Path) -> Iterator[Finding]:
+    """A finding only if others may read it."""
+    if env_file.exists() and env_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        yield Finding(
+            "env_file",
+            Mark.WARNING,
+            f"others on this machine may read {env_file.resolve()}, which holds keys: chmod 600 it",
+        )
+
+
 async def _guarded(name: str, findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
     try:
         async for finding in findings:
@@ -104,7 +116,9 @@ async def _chain(settings: NodeConfig, found: _Found) -> AsyncIterator[Finding]:
     head = await found.chain.head()
     taken = time.monotonic() - begun
     yield Finding(
-        "chain", Mark.OK, f"{settings.network} at block {head.number}, answers in {taken:.1f} s"
+        "chain",
+        Mark.OK,
+        f"{shown(settings.network)} at block {head.number}, answers in {taken:.1f} s",
     )
 
 

@@ -64,9 +64,9 @@ def ask_for(items: tuple[Field[Any], ...], ask: Ask, env_file: Path = ENV_FILE) 
     try:
         descriptor = os.open(env_file, os.O_CREAT | os.O_WRONLY | os.O_APPEND, PRIVATE)
         os.close(descriptor)
+        env_file.chmod(PRIVATE)  # before there is something to read
         for name, answer in answers.items():
             set_key(env_file, name, answer)
-        env_file.chmod(PRIVATE)
     except OSError as error:
         raise ConfigError(
             f"{env_file.resolve()} cannot be written ({error}): make its folder writable, or start "

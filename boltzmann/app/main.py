@@ -17,6 +17,7 @@ from boltzmann.app.settings import read_settings
 from boltzmann.app.setup import open_node
 from boltzmann.errors import BoltzmannError
 from boltzmann.node.node import Node
+from boltzmann.privacy import keep_off_disk
 from boltzmann.protocol.commitment import Role
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def run_node(role: Role, description: str, arguments: Sequence[str], work: Work)
     Where torchrun started several of this process, the first is the node and the others compute
     for it until it ends.
     """
+    keep_off_disk()
     try:
         settings = read_settings(f"{role.name.lower()}.py", description, arguments)
         with _team(settings) as team:

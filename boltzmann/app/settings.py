@@ -123,6 +123,12 @@ def _convert(item: Field[Any], text: str) -> Any:
         if text.strip().lower() not in _YES | _NO:
             raise ConfigError(f"{_names(item)} must be 1 or 0, got {text!r}")
         return text.strip().lower() in _YES
+    if not text.isprintable() or (item.type == "Secret" and not text.isascii()):
+        # Such text ends up in an HTTP header, and the library that refuses it shows the whole line.
+        raise ConfigError(
+            f"{_names(item)} holds a line end or another sign that no such value has: write it "
+            f"again, in a file without carriage returns"
+        )
     return Secret(text) if item.type == "Secret" else text
 
 

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from boltzmann.app.doctor import Finding
     from boltzmann.app.nodeconfig import NodeConfig
 
 _WIDTH = 18
@@ -56,17 +57,23 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _tell(options: argparse.Namespace, settings: NodeConfig) -> int:
-    from boltzmann.app.doctor import Mark, examine, examine_bucket
+    from boltzmann.app.doctor import Mark, examine, examine_bucket, examine_file
+    from boltzmann.app.settings import ENV_FILE
     from boltzmann.protocol.commitment import Role
 
     role = Role.VALIDATOR if options.validator else Role.MINER
     checks = examine_bucket(settings) if options.what == "bucket" else examine(settings, role)
     failed = False
+    for finding in examine_file(ENV_FILE):
+        _show(options.json, finding)
     async for finding in checks:
         failed |= finding.mark is Mark.FAILED
-        name = finding.name.replace("_", " ")
-        _print(options.json, name, finding.mark.value, finding.detail)
+        _show(options.json, finding)
     return int(failed)
+
+
+def _show(as_json: bool, finding: Finding) -> None:
+    _print(as_json, finding.name.replace("_", " "), finding.mark.value, finding.detail)
 
 
 def _print(as_json: bool, check: str, mark: str, detail: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from boltzmann import __version__
 from boltzmann.cli import audit, checkpoint, config, data, doctor, local, setup, simulate, status
 from boltzmann.errors import BoltzmannError
+from boltzmann.privacy import keep_off_disk
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data.add(commands)
     config.add(commands)
     options = parser.parse_args(arguments)
+    keep_off_disk()
     try:
         code: int = options.run(options)
     except BoltzmannError as error:

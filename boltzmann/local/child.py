@@ -23,7 +23,7 @@ PRELOAD = ("boltzmann.app.setup", "boltzmann.node.miner", "boltzmann.node.valida
 def prepare(environment: Mapping[str, str]) -> ForkServerContext:
     """Start the process that nodes are forked from; it imports what they need while we go on.
 
-    `environment` is what libraries read when they are loaded, such as OMP_NUM_THREADS.
+    `environment`: all it has, such as what libraries read when they are loaded (OMP_NUM_THREADS).
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOAD))
@@ -53,6 +53,7 @@ def run_program(program: str, folder: str, log: str, environment: dict[str, str]
 @contextmanager
 def _environment(values: Mapping[str, str]) -> Iterator[None]:
     before = dict(os.environ)
+    os.environ.clear()
     os.environ.update(values)
     try:
         yield

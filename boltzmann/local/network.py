@@ -19,6 +19,7 @@ from boltzmann.errors import BoltzmannError, ConfigError
 from boltzmann.local.child import prepare, run_program
 from boltzmann.local.plan import GUEST, NETUID, OWNER, Member, Plan
 from boltzmann.node.runconfig import publish_run
+from boltzmann.privacy import public_environment
 from boltzmann.store.s3 import S3Store
 from boltzmann.store.server import ServerProcess, start_moto
 
@@ -185,12 +186,13 @@ def _spawn(network: Network, member: Member, program: Path, settings: Mapping[st
 
 
 def _inherited() -> dict[str, str]:
-    """The launcher's environment without its own node settings; one thread per node.
+    """The launcher's environment without its own node settings and secrets; one thread per node.
 
     Processes that share cores lose more to two threads each than they gain.
     """
     own = {item.metadata["env"] for item in fields(NodeConfig)}
-    kept = {name: value for name, value in os.environ.items() if name not in own}
+    public = public_environment(os.environ)
+    kept = {name: value for name, value in public.items() if name not in own}
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     return {**kept, **threads, "PYTHONUNBUFFERED": "1"}
 

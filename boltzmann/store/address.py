@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from boltzmann.privacy import shown
+
 MAX_ADDRESS = 384  # longest host name (253) and bucket (63), scheme and port, rounded up
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _NAME = rf"(?=[^/:]{{1,253}}(?:[/:]|\Z))(?:{_LABEL}\.)*{_LABEL}"
 _ADDRESS = re.compile(
     rf"(?P<scheme>https?)://(?P<netloc>(?P<host>{_NAME}|\[[0-9A-Fa-f:.]{{2,45}}\])"
-    r"(?::(?P<port>[0-9]{1,5}))?)(?:/(?P<bucket>[^/]+))?"
+    r"(?::(?P<port>[0-9]{1,5}))?)(?:/(?P<bucket>[^/?#]+))?"
 )
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
 _BUCKET = re.compile(r"[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,61}[a-z0-9]")
@@ -46,11 +48,11 @@ def parse_address(url: str) -> BucketAddress:
     """The parts of a public address. Raises: ValueError saying which part is not allowed."""
     found = _ADDRESS.fullmatch(url) if len(url) <= MAX_ADDRESS else None
     if found is None:
-        raise ValueError(f"{url[:100]!r} is not http(s)://<host>[:<port>][/<bucket>]")
+        raise ValueError(f"{shown(url)[:100]!r} is not http(s)://<host>[:<port>][/<bucket>]")
     tls = found["scheme"] == "https"
     port = int(found["port"] or (443 if tls else 80))
     if not 1 <= port <= 65535:
-        raise ValueError(f"{url[:100]!r} has port {port}; ports are 1 to 65535")
+        raise ValueError(f"{shown(url)[:100]!r} has port {port}; ports are 1 to 65535")
     bucket = found["bucket"] or ""
     if bucket and (not _BUCKET.fullmatch(bucket) or _IPV4.fullmatch(bucket)):
         raise ValueError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 
 from boltzmann.errors import StoreUnavailable
+from boltzmann.privacy import public_environment
 
 START_SECONDS = 30.0
 STOP_SECONDS = 5.0
@@ -87,11 +88,11 @@ def start_moto(log_path: Path, *, host: str = "127.0.0.1", port: int = 0) -> Ser
 
 
 def _environment(temporary: Path) -> dict[str, str]:
-    """The child's: this package importable, moto's memory bounded."""
+    """The child's: this package importable, moto's memory bounded, no secret of the parent's."""
     package_root = str(Path(__file__).resolve().parents[2])
     paths = [package_root, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
-        **os.environ,
+        **public_environment(os.environ),
         **_MEMORY,
         "PYTHONPATH": os.pathsep.join(paths),
         "TMPDIR": str(temporary),

@@ -20,10 +20,13 @@ from pathlib import Path
 import boltzmann
 from boltzmann.errors import ConfigError
 from boltzmann.ports import Telemetry
+from boltzmann.privacy import public_environment
 from boltzmann.telemetry.events import ERROR
 from boltzmann.telemetry.values import jsonable
 
 _MODES = ("online", "offline", "disabled")
+# wandb 0.31 prints this, keeps later rows to itself, and ends with status 0 all the same.
+_GIVEN_UP = b"Fatal error while uploading data"
 
 
 class WandbSink:
@@ -32,8 +35,8 @@ class WandbSink:
     `mode` is "online", "offline" (files under `folder`/wandb, for `wandb sync`) or "disabled".
     Metrics are those of `telemetry.metrics.Rows`, against the metric `window`. `event` never
     waits: up to `queue_events` events wait for W&B, then the oldest are dropped and counted. If
-    W&B fails, `trouble` gets one error event and later events are dropped; what it printed is in
-    `folder`/wandb.log.
+    W&B fails, or its server refuses the rows for good, `trouble` gets one error event; what it
+    printed is in `folder`/wandb.log. Its process gets no other secrets than W&B's own.
 
     Raises: ConfigError for another mode, or a folder that cannot be written.
     """
@@ -62,6 +65,8 @@ class WandbSink:
         self._dropped = 0
         self._closing = False
         self._ended = False
+        self._told = False
+        self._read = 0  # bytes of the log that have been looked at
         self._feeder: threading.Thread | None = None
         if mode == "disabled":
             return
@@ -105,18 +110,16 @@ class WandbSink:
             self._feeder.join()
 
     def _start(self, folder: Path) -> subprocess.Popen[bytes]:
-        # miner.py may be run from anywhere, so the process must be told where the package is.
-        package = str(Path(boltzmann.__file__).parent.parent)
-        paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with self._log.open("ab") as log:
+                self._read = log.tell()
                 return subprocess.Popen(
                     [sys.executable, "-m", "boltzmann.telemetry.wandb_worker"],
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                    env=_environment(),
                     start_new_session=True,  # Ctrl-C is for the node, which then closes this
                 )
         except OSError as error:
@@ -131,6 +134,7 @@ class WandbSink:
             while line is not None:
                 stdin.write(line)
                 stdin.flush()
+                self._look()
                 line = self._take()
             stdin.close()
         except OSError:
@@ -139,8 +143,29 @@ class WandbSink:
         with self._changed:
             self._dropped += len(self._lines)
             self._lines.clear()
+        self._look()
         if status != 0:
-            self._trouble.event(ERROR, what="W&B", detail=self._failure(status))
+            self._tell(self._failure(status))
+
+    def _look(self) -> None:
+        """Tell if W&B has given up uploading."""
+        try:
+            with self._log.open("rb") as log:
+                log.seek(self._read)
+                said = log.read()
+        except OSError:  # somebody cleared it away
+            return
+        self._read += said.rfind(b"\n") + 1
+        if _GIVEN_UP in said:
+            self._tell(
+                f"its server refuses this run's rows for good (see {self._log}); they are kept in "
+                f"{self._log.parent / 'wandb'} for `wandb sync`, and the node goes on"
+            )
+
+    def _tell(self, detail: str) -> None:
+        if not self._told:
+            self._told = True
+            self._trouble.event(ERROR, what="W&B", detail=detail)
 
     def _take(self) -> bytes | None:
         """The next line; None when there will be none. Waits for it."""
@@ -157,6 +182,15 @@ class WandbSink:
         said = self._log.read_text(errors="replace").strip().splitlines()
         reason = said[-1] if said else f"exit status {status}"
         return f"gets no more events ({reason}); the node goes on; see {self._log}"
+
+
+def _environment() -> dict[str, str]:
+    """This process's, without secrets that are not W&B's."""
+    # miner.py may be run from anywhere, so the process must be told where the package is.
+    package = str(Path(boltzmann.__file__).parent.parent)
+    paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
+    kept = public_environment(os.environ, needs="WANDB_")
+    return {**kept, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _line(value: Mapping[str, object]) -> bytes:

@@ -13,13 +13,12 @@ from typing import Any
 
 import psutil
 import pytest
-from telemetry_kit import WINDOW
+from telemetry_kit import WINDOW, Heard, sink
 
 from boltzmann.errors import ConfigError
 from boltzmann.protocol.rejection import Reason
 from boltzmann.telemetry import events
 from boltzmann.telemetry.metrics import Rows
-from boltzmann.telemetry.wandb_sink import WandbSink
 
 
 class TestRows:
@@ -44,32 +43,6 @@ class TestRows:
             rows = Rows()
             rows.add("window", {"window": 1, **fields})
             assert (rows.rest() or {}).get("tokens_per_s") == expected
-
-
-class Heard:
-    """Keeps the events it gets."""
-
-    def __init__(self) -> None:
-        self.events: list[tuple[str, dict[str, object]]] = []
-
-    def event(self, name: str, **fields: object) -> None:
-        self.events.append((name, fields))
-
-    def close(self) -> None:
-        pass
-
-
-def sink(folder: Path, trouble: Heard, **options: Any) -> WandbSink:
-    arguments: dict[str, Any] = {
-        "group": "run-abc",
-        "run_id": "abc-m3",
-        "mode": "offline",
-        "folder": folder,
-        "config": {"lr": 0.5, "source": Path("a/b")},
-        "trouble": trouble,
-        "close_seconds": 120.0,
-    }
-    return WandbSink("boltzmann", "M3", **arguments | options)
 
 
 def offline_records(path: Path) -> Iterator[Any]:

@@ -106,6 +106,16 @@ def test_the_command_says_the_same_and_ends_with_what_it_found(machine: Machine)
     ]
 
 
+def test_a_settings_file_that_others_may_read_is_told(machine: Machine) -> None:
+    (machine.folder("open") / ".env").chmod(0o640)
+    ended = machine.start(
+        ["-m", "boltzmann"], "open", {"PYTHONPATH": str(ROOT)}, "doctor", "bucket", again=True
+    )
+    assert ended.code == 0
+    first = ended.output.splitlines()[0]
+    assert first.startswith("warning  env file") and "chmod 600" in first
+
+
 def test_without_settings_each_that_is_missing_has_a_line(machine: Machine) -> None:
     folder = machine.folder("bare")
     (folder / ".env").write_text("BUCKET=mine\n")
