@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import traceback
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -10,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from boltzmann.app.nodeconfig import NodeConfig, Secret
-from boltzmann.app.settings import chosen_setting, read_settings, settings_from
+from boltzmann.app.settings import (
+    OF_LIBRARIES,
+    chosen_setting,
+    lend_to_libraries,
+    read_settings,
+    settings_from,
+)
 from boltzmann.errors import ConfigError
 
 ACCESS, SECRET = "AKIA-the-access-key", "the/secret+key"
@@ -130,7 +139,7 @@ def test_the_example_file_names_every_variable() -> None:
     told = {line.partition("=")[0] for line in example.splitlines() if line[:1].isupper()}
     hidden = {"ADVERSARY", "CRASH_AT", "SYNC_STATE", "REMOTE", "BASELINE", "RANDOM_PAGES"}
     known = {item.metadata["env"] for item in fields(NodeConfig)}
-    assert known - hidden <= told <= known
+    assert known - hidden <= told <= known | OF_LIBRARIES
 
 
 @pytest.mark.parametrize(
@@ -323,3 +332,23 @@ def test_a_key_of_other_letters_is_refused_unseen(env_file: Path) -> None:
     with pytest.raises(ConfigError, match="AWS_ACCESS_KEY_ID holds") as raised:
         settings_from({}, {"AWS_ACCESS_KEY_ID": "the-canary\u2019"}, env_file)
     assert "canary" not in str(raised.value)
+
+
+def test_what_the_env_file_says_for_libraries_reaches_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://of-the-environment")
+    monkeypatch.setenv("HF_TOKEN", "")
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    names = (
+        "HF_TOKEN=token\nHF_ENDPOINT=http://of-the-file\nWANDB_API_KEY=\nAWS_ACCESS_KEY_ID=key\n"
+    )
+    (tmp_path / ".env").write_text(names)
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID", raising=False)
+    lend_to_libraries(tmp_path / ".env")
+    assert os.environ["HF_TOKEN"] == "token"
+    assert os.environ["HF_ENDPOINT"] == "http://of-the-environment"
+    assert not {"WANDB_API_KEY", "AWS_ACCESS_KEY_ID"} & os.environ.keys()
+    code = "import huggingface_hub; print(huggingface_hub.get_token())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "token\n"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from boltzmann.app.machine import assist_node
 from boltzmann.app.nodeconfig import NodeConfig
-from boltzmann.app.settings import read_settings
+from boltzmann.app.settings import lend_to_libraries, read_settings
 from boltzmann.app.setup import open_node
 from boltzmann.errors import BoltzmannError
 from boltzmann.node.node import Node
@@ -35,6 +35,7 @@ def run_node(role: Role, description: str, arguments: Sequence[str], work: Work)
     """
     keep_off_disk()
     try:
+        lend_to_libraries()
         settings = read_settings(f"{role.name.lower()}.py", description, arguments)
         with _team(settings) as team:
             if team is None or team.leads:

@@ -16,6 +16,7 @@ from boltzmann.errors import ConfigError
 
 ENV_FILE = Path(".env")
 _UNLISTED = ("crash_at", "baseline", "random")  # for tests, and gone: they need no line in --help
+OF_LIBRARIES = frozenset({"HF_TOKEN", "HF_ENDPOINT", "WANDB_API_KEY", "WANDB_BASE_URL"})
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
 
 
@@ -69,6 +70,18 @@ def chosen_setting(
     if item.default is MISSING:
         raise ConfigError(_missing(item, env_file))
     return item.default
+
+
+def lend_to_libraries(env_file: Path = ENV_FILE) -> None:
+    """Put what `.env` says for libraries, which read the environment alone, into it.
+
+    What stands there already wins. To be called before those libraries are imported. Raises:
+    ConfigError if `.env` cannot be read.
+    """
+    stored = stored_settings(env_file)
+    for name in OF_LIBRARIES & stored.keys():
+        if not os.environ.get(name):
+            os.environ[name] = stored[name]
 
 
 def stored_settings(env_file: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from boltzmann import __version__
+from boltzmann.app.settings import lend_to_libraries
 from boltzmann.cli import audit, checkpoint, config, data, doctor, local, setup, simulate, status
 from boltzmann.errors import BoltzmannError
 from boltzmann.privacy import keep_off_disk
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     keep_off_disk()
     try:
+        lend_to_libraries()
         code: int = options.run(options)
     except BoltzmannError as error:
         print(f"boltzmann: {error}", file=sys.stderr)
