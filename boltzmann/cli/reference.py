@@ -38,8 +38,9 @@ and `off` no. A **secret** has no flag, because process lists show flags to ever
 _LIBRARIES = """\
 Libraries read some variables by themselves, these from the environment or `.env`: `HF_TOKEN`
 (**secret**) and `HF_ENDPOINT`, of the Hugging Face hub; `WANDB_API_KEY` (**secret**) and
-`WANDB_BASE_URL`, of Weights & Biases. From the environment only: `AWS_ENDPOINT_URL_S3`, for data in `s3://`; `XDG_CACHE_HOME`, the folder of the data's index;
-`TOKENIZERS_PARALLELISM`; `OMP_NUM_THREADS`; `TMPDIR`.
+`WANDB_BASE_URL`, of Weights & Biases. From the environment only: `AWS_ENDPOINT_URL_S3`, for data in
+`s3://`; `XDG_CACHE_HOME`, the folder of the data's index; `TOKENIZERS_PARALLELISM`;
+`OMP_NUM_THREADS`; `TMPDIR`.
 """
 _TYPES = {bool: "boolean", int: "integer", float: "float", str: "string"}
 
