@@ -267,6 +267,20 @@ async def test_what_is_not_there(node: RunningNode) -> None:
             await substrate.runtime_call("DelegateInfoRuntimeApi", "get_delegates", [])
 
 
+# A chain that is held
+
+
+async def test_a_held_chains_block_is_final_and_those_before_it_can_be_read(
+    tmp_path: Path,
+) -> None:
+    with node_before_a_chain(tmp_path, held_at=9) as node:
+        async with adapter(node, MINER) as chain:
+            assert (await chain.head()).number == 9
+            assert await chain.commit([b"one"]) == 9
+            assert await chain.commitments(9) == {MINER.hot: (b"one",)}
+            assert len(await chain.neurons(3)) == len(STAKED)
+
+
 # Faults
 
 
