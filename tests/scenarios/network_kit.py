@@ -224,16 +224,25 @@ def network_on_a_websocket(plan: Plan, *, lag: int) -> Iterator[tuple[Running, R
                 stop(network.processes)  # they wait for the chain if it goes first
 
 
-def release(running: Running, rogues: Mapping[str, Rogue]) -> None:
-    """Publish the run, start every node, and let the chain go once all are there."""
-    asyncio.run(_release(running, rogues))
+def release(
+    running: Running, rogues: Mapping[str, Rogue], beside: Callable[[], None] | None = None
+) -> None:
+    """Publish the run, start every node, and let the chain go once all are there.
+
+    `beside` starts what is not of the network; that is not waited for.
+    """
+    asyncio.run(_release(running, rogues, beside))
 
 
-async def _release(running: Running, rogues: Mapping[str, Rogue]) -> None:
+async def _release(
+    running: Running, rogues: Mapping[str, Rogue], beside: Callable[[], None] | None
+) -> None:
     network = running.network
     await publish(network)
     for member in network.plan.members:
         running.spawn(member, rogues.get(member.name))
+    if beside is not None:
+        beside()
     chain = await connect(f"{EMBEDDED}{network.chain}", NETUID)
     try:
         await until_ready(network, chain)

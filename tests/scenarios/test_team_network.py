@@ -9,13 +9,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-from network_kit import DEADLINE_S, ROOT, Running, roots, running_network
+from network_kit import DEADLINE_S, ROOT, Running, release, roots
 
+from boltzmann.local.network import prepared
 from boltzmann.local.plan import GUEST, Plan
 from boltzmann.train.checkpoint import DESCRIPTOR
 
@@ -43,19 +45,22 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
         windows=0,
         train_blocks=3,
         exchange_blocks=9,
-        block_time=0.9,
+        block_time=0.8,
         workdir=folder / "network",
     )
-    with running_network(plan) as running:
-        home = folder / "home"
-        home.mkdir()
+    home, log = folder / "home", folder / "torchrun.log"
+    home.mkdir()
+    with ExitStack() as stack:
+        running = Running(stack.enter_context(prepared(plan)))
         shutil.copy(running.folder / "guest.env", home / ".env")
-        log = folder / "torchrun.log"
-        launcher = torchrun(home, log)
-        try:
-            yield Team(running, launcher, log)
-        finally:
-            end(launcher)
+        started = []
+
+        def start() -> None:
+            started.append(torchrun(home, log))
+            stack.callback(end, started[0])
+
+        release(running, {}, start)
+        yield Team(running, started[0], log)
 
 
 def torchrun(home: Path, log: Path) -> subprocess.Popen[bytes]:
