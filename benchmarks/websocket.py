@@ -207,16 +207,19 @@ def main() -> None:
     defaults = {"faults": 20, "validators": 3, "miners": 3, "lag": 1, "seed": 1}
     for name, default in defaults.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--block-time", type=float, default=2.0)
+    parser.add_argument("--block-time", type=float, default=1.8)
     parser.add_argument("--workdir", type=Path, default=Path(".boltzmann/websocket"))
     parser.add_argument("--out", type=Path, default=RESULTS / "websocket.json")
     options = parser.parse_args()
-    length = Plan().clock().length * options.block_time
+    # What is final lies `lag` blocks back when it is read, and again when it is written.
+    exchange = Plan().exchange_blocks + 2 * options.lag
+    length = (Plan().train_blocks + exchange) * options.block_time
     plan = Plan(
         miners=options.miners,
         validators=options.validators,
         adversaries={},
         windows=max(FIRST_WINDOW, round(60.0 * options.minutes / length)),
+        exchange_blocks=exchange,
         block_time=options.block_time,
         seed=options.seed,
         workdir=options.workdir,
