@@ -28,10 +28,11 @@ SIZE = 2
 
 @dataclass(frozen=True)
 class Team:
-    """The network, torchrun, and the processes under it."""
+    """The network, torchrun in the folder `home`, and what it prints."""
 
     running: Running
     launcher: subprocess.Popen[bytes]
+    home: Path
     log: Path
 
 
@@ -60,7 +61,7 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
             stack.callback(end, started[0])
 
         release(running, {}, start)
-        yield Team(running, started[0], log)
+        yield Team(running, started[0], home, log)
 
 
 def torchrun(home: Path, log: Path) -> subprocess.Popen[bytes]:
@@ -128,3 +129,28 @@ def test_interrupted_it_saves_its_state_and_all_of_it_ends(team: Team) -> None:
     assert stopped["reason"] == "interrupted"
     files = (team.running.folder / "nodes" / GUEST).glob(f"*/*/state/{DESCRIPTOR}")
     assert len(list(files)) == 1
+
+
+def test_it_goes_on_from_there_and_saves_again_if_one_of_it_is_killed(team: Team) -> None:
+    running, log = team.running, team.log.with_name("again.log")
+    launcher = torchrun(team.home, log)
+    try:
+        running.until(lambda: len(running.events(GUEST, "started")) == 2, "its return")
+        restored = running.events(GUEST, "restored")[-1]
+        assert restored["head"]
+        running.until(
+            lambda: max(roots(running.folder, GUEST)) > restored["window"], "a further update"
+        )
+        helper(launcher).kill()
+        assert launcher.wait(DEADLINE_S) != 0
+    finally:
+        end(launcher)
+    assert len(running.events(GUEST, "stopped")) == 2
+    assert "[rank0]: Traceback" not in log.read_text()
+
+
+def helper(launcher: subprocess.Popen[bytes]) -> psutil.Process:
+    """The process that only computes."""
+    below = psutil.Process(launcher.pid).children(recursive=True)
+    (found,) = [one for one in below if one.environ().get("RANK") == "1"]
+    return found
