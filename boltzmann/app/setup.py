@@ -17,6 +17,7 @@ from boltzmann.chain.keys import WalletKeys, load_wallet, require_registered, ve
 from boltzmann.config import RunConfig
 from boltzmann.errors import ConfigError, CorruptState
 from boltzmann.node.blocks import Blocks
+from boltzmann.node.endure import to_the_end
 from boltzmann.node.keepsake import save_state
 from boltzmann.node.node import Node
 from boltzmann.node.outbox import Outbox, write_whole
@@ -133,12 +134,17 @@ async def _running(
         await _announce(node, role)
         yield node
     finally:
-        await blocks.close()
-        if not worker.state.position.head and worker.state.can_undo:
-            await worker.run(worker.state.undo)  # a candidate that was not agreed on yet
-        if worker.state.position.head:
-            await save_state(node, worker.state.position.window + 1)
-        worker.close()
+        await to_the_end(_end(node))
+
+
+async def _end(node: Node) -> None:
+    worker = node.worker
+    await node.blocks.close()
+    if not worker.state.position.head and worker.state.can_undo:
+        await worker.run(worker.state.undo)  # a candidate that was not agreed on yet
+    if worker.state.position.head:
+        await save_state(node, worker.state.position.window + 1)
+    worker.close()
 
 
 def _machine(

@@ -33,16 +33,18 @@ U16_MAX = 65535
 class Deadlines:
     """How long the chain may take, in seconds and in blocks, before it counts as unavailable.
 
+    Windows are blocks, so what costs a node its windows is measured in blocks where it can be.
+
     A write has `write_blocks` blocks to become final, and at least `read_s`. The block stream is
     subscribed anew after `silence_blocks` blocks without a head, and at least `silence_s`; before
     that the connection must answer a question within `probe_s`, or else it is made anew.
     """
 
     read_s: float = 30.0
-    probe_s: float = 10.0
+    probe_s: float = 5.0
     write_blocks: int = 10
-    silence_blocks: int = 5
-    silence_s: float = 20.0
+    silence_blocks: int = 3
+    silence_s: float = 5.0
 
 
 class SubtensorChain:

@@ -48,7 +48,8 @@ class Member:
 class Plan:
     """The options of `boltzmann local`. Times in blocks; `block_time` in seconds.
 
-    `windows` 0 runs until interrupted. Raises: ConfigError.
+    `windows` 0 runs until interrupted. `balances_rao`: the purses of coldkeys that are no part of
+    the network yet. Raises: ConfigError.
     """
 
     miners: int = 3
@@ -63,6 +64,7 @@ class Plan:
     workdir: Path = Path(".boltzmann/local")
     summary: Path | None = None
     keep: bool = False
+    balances_rao: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.adversaries) - set(CHEATS))
@@ -162,6 +164,7 @@ class Plan:
             held_at=clock.decide(0) - INCLUSION_BLOCKS,
             tempo=2 * clock.length - 1,
             weights_rate_limit=clock.length,
+            balances_rao=self.balances_rao,
             neurons=tuple(
                 GenesisNeuron(hotkeys[name], coldkeys[name], stake.get(name, 0)) for name in names
             ),

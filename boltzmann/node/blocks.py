@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
 from boltzmann.errors import ChainUnavailable
 from boltzmann.ports import Chain, Telemetry
 
+T = TypeVar("T")
 _SILENCE_S = 15.0  # after this long without the awaited block the node says what it waits for
 
 
@@ -63,6 +66,24 @@ class Blocks:
         """The hash of a block, as soon as it is finalized."""
         await self.until(number)
         return await self._chain.block_hash(number)
+
+    async def before(self, number: int, work: Awaitable[T]) -> T:
+        """The result of `work` on the chain, given up once block `number` is finalized.
+
+        Of a call whose block is not told of a node hears nothing, for longer than a window may
+        last. Raises: ChainUnavailable then, and what `work` raises.
+        """
+        working = asyncio.ensure_future(work)
+        waiting = asyncio.ensure_future(self.until(number))
+        try:
+            await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done():
+                return working.result()
+            raise ChainUnavailable(f"no answer before block {waiting.result()}")
+        finally:
+            working.cancel()
+            waiting.cancel()
+            await asyncio.gather(working, waiting, return_exceptions=True)
 
     async def _after(self, seen: int) -> None:
         """Until there is a block after `seen`, or never will be one."""

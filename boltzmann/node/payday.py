@@ -26,7 +26,8 @@ class Payday:
         """Set the weights if it is time and somebody has earned; the reasons are published first.
 
         Called while the miners train: one hotkey's calls must not race each other for a nonce, and
-        the blocks before the decision belong to the manifest's.
+        the blocks before the decision belong to the manifest's. It ends with the training: the
+        window does not wait for a chain that says nothing.
         """
         block = node.blocks.latest
         if block < self._next_block:
@@ -43,7 +44,8 @@ class Payday:
         if not await publish(node, key, sealed, before=block + node.clock.length):
             return
         try:
-            included = await node.chain.set_weights(roll.weights, rules.weights_version)
+            setting = node.chain.set_weights(roll.weights, rules.weights_version)
+            included = await node.blocks.before(_next_close(node, block), setting)
         except ChainRefused as error:
             # Too fast: wait from what the chain counts from. Anything else: not sooner than that.
             last = neurons[node.hotkey].last_update if node.hotkey in neurons else block
@@ -51,7 +53,7 @@ class Payday:
             self._next_block = max(block + 1, counted + rules.weights_rate_limit)
             self._report(node, error)
         except ChainUnavailable as error:
-            self._next_block = block + 1
+            self._next_block = node.blocks.latest + 1
             self._report(node, error)
         else:
             self._next_block = included + rules.weights_rate_limit
@@ -60,6 +62,12 @@ class Payday:
     def _report(self, node: Node, error: Exception) -> None:
         detail = f"{error}; next try from block {self._next_block}"
         node.telemetry.event("error", what="setting weights", detail=detail)
+
+
+def _next_close(node: Node, block: int) -> int:
+    """The first closing block after `block`."""
+    window = node.clock.window(block)
+    return node.clock.close(window if block < node.clock.close(window) else window + 1)
 
 
 def _journalled(node: Node, window: int) -> tuple[Payroll, bytes] | None:

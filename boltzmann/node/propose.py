@@ -177,7 +177,8 @@ async def _order(node: Node, held: Held) -> bool:
         head = await node.chain.head()
         if (await node.chain.commitments(head.number)).get(node.hotkey) == record.encode():
             return True
-        block = await node.chain.commit(record.encode())
+        limit = node.clock.decide(window)
+        block = await node.blocks.before(limit, node.chain.commit(record.encode()))
     except ChainError as error:
         node.telemetry.event("error", what=f"ordering window {window}", detail=str(error))
         return not isinstance(error, ChainUnavailable)

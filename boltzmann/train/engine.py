@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from boltzmann.config import ModelConfig
-from boltzmann.errors import DataError, StateError
+from boltzmann.errors import BoltzmannError, DataError, StateError
 from boltzmann.ports import LoadPages
 from boltzmann.protocol.points import Points
 from boltzmann.protocol.slices import Slice
@@ -81,18 +82,21 @@ class TeamEngine:
         self._computed = 0
 
     def refresh(self, parameters: Mapping[str, Floats]) -> None:
-        self._team.share(("refresh",))
-        self._model.refresh(parameters)
+        with _together():
+            self._team.share(("refresh",))
+            self._model.refresh(parameters)
 
     def gradient(self, pages: Sequence[int], points: Points | None) -> Delta:
-        self._team.share(("gradient", tuple(pages), points))
-        self._computed += 1
-        loss, tokens, shares = self._model.gradient(self._load, pages, points)
+        with _together():
+            self._team.share(("gradient", tuple(pages), points))
+            self._computed += 1
+            loss, tokens, shares = self._model.gradient(self._load, pages, points)
         return Delta(TeamTensors(self, self._computed), loss, tokens, shares)
 
     def loss(self, pages: Sequence[int]) -> float:
-        self._team.share(("loss", tuple(pages)))
-        return self._model.loss(self._load, pages)
+        with _together():
+            self._team.share(("loss", tuple(pages)))
+            return self._model.loss(self._load, pages)
 
     def take(self, number: int, what: str, *which: Any) -> Floats:
         """Values of the gradient of that number. Raises: StateError if it is not the last one."""
@@ -101,8 +105,9 @@ class TeamEngine:
                 "a team keeps its last gradient only, and another was computed meanwhile: this is "
                 "a fault of the program"
             )
-        self._team.share((what, *which))
-        return _OF_GRADIENT[what](self._model, *which)
+        with _together():
+            self._team.share((what, *which))
+            return _OF_GRADIENT[what](self._model, *which)
 
     @property
     def tensors(self) -> int:
@@ -110,8 +115,24 @@ class TeamEngine:
         return self._model.tensors
 
     def close(self) -> None:
-        """Let the others go."""
-        self._team.share(None)
+        """Let the others go. If one has died they are ended by torchrun, as is this process."""
+        with suppress(BoltzmannError), _together():
+            self._team.share(None)
+
+
+@contextmanager
+def _together() -> Iterator[None]:
+    """Raises: BoltzmannError when another process of the team has failed; what it says of itself is
+    in its own output."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # all that gloo and nccl have for it
+        raise BoltzmannError(
+            f"the processes of this node cannot compute together any more ({error}): look above "
+            f"for what another of them said, and start all of them again"
+        ) from error
 
 
 class TeamTensors(Away):

@@ -32,7 +32,7 @@ from websocket_kit import HANG_S, adapter, node_before_a_chain
 
 from boltzmann.chain.deadline import insisting
 from boltzmann.chain.embedded import EmbeddedSubstrate, GenesisNeuron, create_chain
-from boltzmann.errors import ChainRefused
+from boltzmann.errors import ChainRefused, ChainUnavailable
 
 PERIOD = 64
 SIGNATURE_AT = 50  # within the signature of any signed extrinsic
@@ -267,7 +267,52 @@ async def test_what_is_not_there(node: RunningNode) -> None:
             await substrate.runtime_call("DelegateInfoRuntimeApi", "get_delegates", [])
 
 
+# A chain that is held
+
+
+async def test_a_held_chains_block_is_final_and_those_before_it_can_be_read(
+    tmp_path: Path,
+) -> None:
+    with node_before_a_chain(tmp_path, held_at=9) as node:
+        async with adapter(node, MINER) as chain:
+            assert (await chain.head()).number == 9
+            assert await chain.commit([b"one"]) == 9
+            assert await chain.commitments(9) == {MINER.hot: (b"one",)}
+            assert len(await chain.neurons(3)) == len(STAKED)
+
+
+# Faults
+
+
+async def test_one_client_of_several_is_hurt_by_its_name(node: RunningNode) -> None:
+    async with adapter(node, name="one") as one, adapter(node, name="two") as two:
+        node.do(lambda it: it.silence_connections("one"))
+        await two.head()
+        with pytest.raises(ChainUnavailable):
+            await one.head()
+        await one.head()
+        assert (node.joins("one"), node.joins("two")) == (2, 1)
+        node.do(lambda it: it.drop_connections("two"))
+        await two.head()
+        assert (node.joins("one"), node.joins("two")) == (2, 2)
+
+
 # As a process
+
+
+async def hurt_another_client(substrate: Any, url: str) -> None:
+    """Over this one's connection, as a benchmark does it."""
+    ask = substrate.raw.rpc_request
+    async with substrate_at(f"{url}/other") as other:
+        await ask("boltzmann_fault", ["drop_connections", "other"])
+        await ask("boltzmann_fault", ["refuse"])
+        await ask("boltzmann_joined")  # by now both are carried out
+        with pytest.raises(OSError):
+            await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+        await ask("boltzmann_fault", ["accept"])
+        await other.block_number()
+        joined = await ask("boltzmann_joined")
+        assert [name for _, name in joined] == ["", "other", "other"]
 
 
 async def test_a_node_in_a_process_of_its_own(tmp_path: Path) -> None:
@@ -292,5 +337,6 @@ async def test_a_node_in_a_process_of_its_own(tmp_path: Path) -> None:
             await substrate.raw.rpc_request("boltzmann_fault", fault)
             result = await substrate.submit(await substrate.compose(raw(b"one")), MINER.hotkey)
             assert result.error.name == "RateLimitExceeded"
+            await hurt_another_client(substrate, url)
     process.stdin.close()
     assert await asyncio.wait_for(process.wait(), HANG_S) == 0

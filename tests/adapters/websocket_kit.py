@@ -40,9 +40,13 @@ def node_before_a_chain(
 
 @asynccontextmanager
 async def adapter(
-    node: RunningNode | Relay, keys: Keys | None = None, deadlines: Deadlines = SOON
+    node: RunningNode | Relay,
+    keys: Keys | None = None,
+    deadlines: Deadlines = SOON,
+    name: str = "",
 ) -> AsyncIterator[SubtensorChain]:
-    chain = SubtensorChain(bt.RpcSubstrate(node.url), NETUID, keys, deadlines)
+    """`name`: what the node is to know this client by."""
+    chain = SubtensorChain(bt.RpcSubstrate(f"{node.url}/{name}"), NETUID, keys, deadlines)
     await chain.open()
     try:
         yield chain

@@ -79,6 +79,38 @@ async def test_the_hash_comes_with_the_block(script: Script, chain: ScriptedChai
         assert await asyncio.wait_for(asked, DEADLINE_S) == script.hash(12)
 
 
+async def test_work_is_given_up_when_its_block_is_here(
+    script: Script, chain: ScriptedChain
+) -> None:
+    async with watching(chain) as (blocks, _):
+        ended = asyncio.Event()
+
+        async def hang() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        task = asyncio.create_task(blocks.before(12, hang()))
+        await script.advance(11)
+        await blocks.until(11)
+        assert not task.done()
+        await script.advance(12)
+        with pytest.raises(ChainUnavailable, match="no answer before block 12"):
+            await asyncio.wait_for(task, DEADLINE_S)
+        assert ended.is_set()
+
+
+async def test_work_that_ends_first_gives_its_result(chain: ScriptedChain) -> None:
+    async def fail() -> int:
+        raise ChainRefused("NoPermit", "no")
+
+    async with watching(chain) as (blocks, _):
+        assert await blocks.before(99, chain.commit([b"one"])) == 11
+        with pytest.raises(ChainRefused, match="NoPermit"):
+            await blocks.before(99, fail())
+
+
 async def test_silence_is_told_with_what_is_waited_for(
     script: Script, chain: ScriptedChain, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 from node_kit import CLOCK, CONFIG, RUN, Running, running, store_of
-from scripted_chain import Keys, Script, ScriptedChain
+from scripted_chain import DEADLINE_S, Keys, Script, ScriptedChain
 
 from boltzmann.errors import ChainRefused, ChainUnavailable
 from boltzmann.node.book import Book
@@ -24,11 +25,16 @@ RATE_LIMIT = 4  # blocks, as the scripted chain's rules have it
 
 @dataclass
 class AnsweringChain(ScriptedChain):
-    """Answers weights with an error of the test's choice."""
+    """Answers weights with an error of the test's choice, or not at all while it is `mute`."""
 
     error: Exception | None = None
+    mute: bool = False
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def set_weights(self, weights: Mapping[int, float], version_key: int) -> int:
+        self.asked.set()
+        if self.mute:
+            await asyncio.Event().wait()
         if self.error is not None:
             raise self.error
         return await super().set_weights(weights, version_key)
@@ -127,6 +133,26 @@ async def test_weights_are_set_at_the_subnets_cadence(s3: str, tmp_path: Path) -
             await at.settle(block)
         blocks = [event["block"] for event in at.validator.told.of("weights")]
         assert blocks == [21, 26]  # each at least the rate limit after the last
+
+
+async def test_a_chain_that_says_nothing_is_waited_for_until_the_window_closes(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        at.chain.mute = True
+        settling = asyncio.create_task(at.settle(20))
+        await asyncio.wait_for(at.chain.asked.wait(), DEADLINE_S)
+        close = CLOCK.close(CLOCK.window(20))
+        await at.script.advance(close - 1)
+        await at.validator.node.blocks.until(close - 1)
+        assert not settling.done()
+        await at.script.advance(close)
+        await asyncio.wait_for(settling, DEADLINE_S)
+        (told,) = at.validator.told.of("error")
+        assert told["detail"].endswith(f"next try from block {close + 1}")
+        at.chain.mute = False
+        await at.settle(close + 1)
+        assert len(at.script.weights) == 1
 
 
 async def test_before_anybody_earned_nothing_is_set(s3: str, tmp_path: Path) -> None:

@@ -34,7 +34,8 @@ class Chain:
         return self.ledger.head()
 
     def finalized(self) -> int:
-        number = max(0, self.best() - self._lag)
+        # A held chain's one block has nothing after it, and is final as the file has it.
+        number = max(self.ledger.clock().start_block, self.best() - self._lag)
         return number if self._first_forked is None else min(number, self._first_forked - 1)
 
     def begin_fork(self) -> int:

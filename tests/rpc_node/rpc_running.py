@@ -37,7 +37,11 @@ class RunningNode:
     @property
     def connections(self) -> int:
         """How many were ever made."""
-        return self._node.connections
+        return len(self._node.joined)
+
+    def joins(self, name: str) -> int:
+        """How many the client of this name has made."""
+        return [one for _, one in list(self._node.joined)].count(name)
 
     @property
     def asked(self) -> list[str]:

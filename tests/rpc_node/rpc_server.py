@@ -1,12 +1,15 @@
 """A subtensor node on loopback: real JSON-RPC, SCALE and signatures over an embedded chain's file.
 
 `rpc_running` runs it in a thread, `rpc_serve` as a process. Faults are set on its `faults`, or over
-its socket by the method `boltzmann_fault`, with the name of a field or of a call and a value.
+its socket by the method `boltzmann_fault`, with the name of a field and a value, or of a call and
+its arguments. A client that comes by `url/NAME` can be hurt by that name. `boltzmann_joined` says
+when connections were made, in Unix seconds, and by whom.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -31,7 +34,14 @@ from boltzmann.chain.embedded.runtime import CALLS
 _HOST = "127.0.0.1"
 _MOST_BYTES = 2**24
 _FAULT_FIELDS = ("silent", "mute", "http_status", "heads_twice", "heads_every", "pool_refusal")
-_FAULT_CALLS = ("begin_fork", "end_fork", "drop_connections", "silence_connections")
+_FAULT_CALLS = (
+    "accept",
+    "refuse",
+    "begin_fork",
+    "end_fork",
+    "drop_connections",
+    "silence_connections",
+)
 
 
 class RpcNode:
@@ -52,8 +62,9 @@ class RpcNode:
         self._announcer = Announcer(self._chain, self._pool, self.faults, self._sessions)
         self._server: Server | None = None
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.connections = 0  # that were ever made
+        self.joined: list[tuple[float, str]] = []  # Unix seconds and name of each connection
         self.asked: list[str] = []  # the methods of all requests, in order
+        self._calls: set[asyncio.Future[None]] = set()  # held, or they might be collected
 
     @property
     def url(self) -> str:
@@ -105,13 +116,17 @@ class RpcNode:
         if server is not None:
             server.server.close()
 
-    def drop_connections(self) -> None:
-        for session in list(self._sessions):
+    def drop_connections(self, *names: str) -> None:
+        """Cut the connections of these clients, of all if none is named."""
+        for session in self._of(names):
             session.abort()
 
-    def silence_connections(self) -> None:
-        """Say nothing more on the connections there are now; new ones are served."""
-        self.faults.silenced.update(session.number for session in self._sessions)
+    def silence_connections(self, *names: str) -> None:
+        """Say nothing more on the connections these clients have now; new ones are served."""
+        self.faults.silenced.update(session.number for session in self._of(names))
+
+    def _of(self, names: tuple[str, ...]) -> list[Session]:
+        return [one for one in self._sessions if not names or one.name in names]
 
     def begin_fork(self) -> int:
         return self._chain.begin_fork()
@@ -129,9 +144,10 @@ class RpcNode:
         return connection.respond(HTTPStatus(self.faults.http_status), "as the test wants it\n")
 
     async def _serve(self, socket: ServerConnection) -> None:
-        session = Session(socket, self.faults, self._respond)
+        path = socket.request.path if socket.request is not None else "/"
+        session = Session(socket, path.strip("/"), self.faults, self._respond)
         self._sessions.add(session)
-        self.connections += 1
+        self.joined.append((time.time(), session.name))
         try:
             await session.run()
         except Exception as error:
@@ -156,12 +172,22 @@ class RpcNode:
             return session.watches.pop(str(given[0]), None) is not None
         if method == "boltzmann_fault":
             return self._fault(*given)
+        if method == "boltzmann_joined":
+            return self.joined
         return self._methods.answer(method, given)
 
-    def _fault(self, name: str, value: Any = None) -> None:
+    def _fault(self, name: str, *given: Any) -> None:
         if name in _FAULT_FIELDS:
-            setattr(self.faults, name, value)
+            setattr(self.faults, name, given[0] if given else None)
         elif name in _FAULT_CALLS:
-            asyncio.get_running_loop().call_soon(getattr(self, name))  # after the answer
+            task = asyncio.ensure_future(self._call(name, given))
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
         else:
             raise invalid_params(f"there is no fault {name!r}")
+
+    async def _call(self, name: str, given: tuple[Any, ...]) -> None:
+        """What was asked for over the socket. Whoever cuts itself off gets no answer."""
+        result = getattr(self, name)(*given)
+        if asyncio.iscoroutine(result):
+            await result

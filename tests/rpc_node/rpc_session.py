@@ -29,9 +29,13 @@ class Watch:
 
 @dataclass(eq=False)
 class Session:
-    """`respond` answers one request of this session; notifications go out through `notify`."""
+    """`respond` answers one request of this session; notifications go out through `notify`.
+
+    `name`: the path of the URL that the client came by, without its slash, such as "miner0".
+    """
 
     socket: ServerConnection
+    name: str
     faults: Faults
     respond: Callable[[Session, str, list[Any]], Any]
     number: int = field(default_factory=lambda: next(_numbers))

@@ -16,13 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import pytest
+from rpc_kit import node_over
+from rpc_running import RunningNode
 
 from boltzmann.chain.connect import connect
 from boltzmann.chain.embedded import release_chain
 from boltzmann.chain.embedded.ledger import Ledger
 from boltzmann.chain.keys import EMBEDDED
-from boltzmann.local.network import Network, Process, prepared, publish
-from boltzmann.local.plan import NETUID, Plan
+from boltzmann.local.network import Network, Process, prepared, publish, stop
+from boltzmann.local.plan import NETUID, Member, Plan
 from boltzmann.local.run import until_ready
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,9 +89,14 @@ class Rogue:
 
 @dataclass(frozen=True)
 class Running:
-    """A network whose chain runs, with the means to kill its nodes and bring them back."""
+    """A network whose chain runs, with the means to kill its nodes and bring them back.
+
+    `endpoint`: of the websocket node through which its nodes reach the chain, each by its own name;
+    empty: they open the chain's file.
+    """
 
     network: Network
+    endpoint: str = ""
 
     @property
     def folder(self) -> Path:
@@ -125,7 +133,13 @@ class Running:
     def restart(self, *nodes: str) -> None:
         for node in nodes:
             (member,) = [m for m in self.network.plan.members if m.name == node]
-            self.network.spawn(member)
+            self.spawn(member)
+
+    def spawn(self, member: Member, rogue: Rogue | None = None) -> None:
+        settings = dict(rogue.settings) if rogue else {}
+        if self.endpoint:
+            settings["SUBTENSOR_NETWORK"] = f"{self.endpoint}/{member.name}"
+        self.network.spawn(member, settings, ROGUES / rogue.program if rogue else None)
 
     def hold(self) -> None:
         """Let the chain stand at its present block."""
@@ -188,18 +202,47 @@ class Running:
 def running_network(plan: Plan, rogues: Mapping[str, Rogue] | None = None) -> Iterator[Running]:
     """A network of this plan, its chain released; `rogues` by member name."""
     with prepared(plan) as network:
-        asyncio.run(_release(network, rogues or {}))
-        yield Running(network)
+        running = Running(network)
+        release(running, rogues or {})
+        yield running
 
 
-async def _release(network: Network, rogues: Mapping[str, Rogue]) -> None:
+@contextmanager
+def network_on_a_websocket(plan: Plan, *, lag: int) -> Iterator[tuple[Running, RunningNode]]:
+    """The same, but no node sees the chain's file: each speaks to a websocket node before it.
+
+    That node calls a block final when `lag` more have come.
+    """
+    with pytest.MonkeyPatch.context() as environment, prepared(plan) as network:
+        path = network.chain
+        with node_over(path, environment, lag=lag, newer_items=True) as node:
+            running = Running(network, node.url)
+            try:
+                release(running, {})
+                yield running, node
+            finally:
+                stop(network.processes)  # they wait for the chain if it goes first
+
+
+def release(
+    running: Running, rogues: Mapping[str, Rogue], beside: Callable[[], None] | None = None
+) -> None:
+    """Publish the run, start every node, and let the chain go once all are there.
+
+    `beside` starts what is not of the network; that is not waited for.
+    """
+    asyncio.run(_release(running, rogues, beside))
+
+
+async def _release(
+    running: Running, rogues: Mapping[str, Rogue], beside: Callable[[], None] | None
+) -> None:
+    network = running.network
     await publish(network)
     for member in network.plan.members:
-        rogue = rogues.get(member.name)
-        if rogue is None:
-            network.spawn(member)
-        else:
-            network.spawn(member, rogue.settings, ROGUES / rogue.program)
+        running.spawn(member, rogues.get(member.name))
+    if beside is not None:
+        beside()
     chain = await connect(f"{EMBEDDED}{network.chain}", NETUID)
     try:
         await until_ready(network, chain)

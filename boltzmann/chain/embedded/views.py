@@ -99,8 +99,13 @@ def item(state: View, clock: Clock, module: str, name: str, key: Sequence[Any]) 
 
 
 def _blocks_since_last_step(state: View, clock: Clock, key: Sequence[Any]) -> int:
-    # The real chain counts this up in every block; here an empty block writes nothing.
-    return state.block - Subnet(state, key[0]).number("LastEpochBlock")
+    return _since_last_step(Subnet(state, key[0]))
+
+
+def _since_last_step(subnet: Subnet) -> int:
+    # The real chain counts this up in every block; here an empty block writes nothing. A chain that
+    # was created held has blocks before its beginning, from which its first epoch counts.
+    return max(0, subnet.state.block - subnet.number("LastEpochBlock"))
 
 
 def _epoch_index(state: View, clock: Clock, key: Sequence[Any]) -> int:
@@ -133,7 +138,7 @@ def metagraph(state: View, netuid: int) -> dict[str, Any] | None:
         "owner_hotkey": subnet.text("SubnetOwnerHotkey"),
         "owner_coldkey": subnet.text("SubnetOwner"),
         "block": state.block,
-        "blocks_since_last_step": state.block - subnet.number("LastEpochBlock"),
+        "blocks_since_last_step": _since_last_step(subnet),
         "moving_price": {"bits": _ONE_I96F32},
         **{field: subnet.number(name) for field, name in _NUMBERS.items()},
         **{field: bool(subnet.number(name)) for field, name in _FLAGS.items()},
