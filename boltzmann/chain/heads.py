@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 
-from boltzmann.chain.deadline import abandon
+from boltzmann.chain.deadline import abandon, within
 from boltzmann.errors import ChainUnavailable
 from boltzmann.protocol.chainview import Head
 
@@ -64,7 +64,7 @@ async def _until_silent(subscribe: Subscribe, silence_s: float) -> AsyncGenerato
     try:
         while True:
             try:
-                height = await asyncio.wait_for(arrived.get(), silence_s)
+                height = await within(arrived.get(), silence_s)
             except asyncio.TimeoutError:
                 return
             if height is None:

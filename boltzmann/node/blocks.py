@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from boltzmann.errors import ChainUnavailable
 from boltzmann.ports import Chain, Telemetry
@@ -46,14 +46,8 @@ class Blocks:
         """
         waited = 0.0
         while self._latest < number:
-            if self._watch is not None and self._has_ended():
-                self._watch.result()
-                raise ChainUnavailable(
-                    f"the stream of blocks ended at block {self._latest}: start the node again"
-                )
-            try:
-                await asyncio.wait_for(self._after(self._latest), _SILENCE_S)
-            except asyncio.TimeoutError:
+            self._require_stream()
+            if not await self._next(None):
                 waited += _SILENCE_S
                 self._telemetry.event(
                     "waiting",
@@ -74,16 +68,33 @@ class Blocks:
         last. Raises: ChainUnavailable then, and what `work` raises.
         """
         working = asyncio.ensure_future(work)
-        waiting = asyncio.ensure_future(self.until(number))
         try:
-            await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                return working.result()
-            raise ChainUnavailable(f"no answer before block {waiting.result()}")
+            while not working.done():
+                if self._latest >= number:
+                    raise ChainUnavailable(f"no answer before block {self._latest}")
+                self._require_stream()
+                await self._next(working)
+            return working.result()
         finally:
             working.cancel()
-            waiting.cancel()
-            await asyncio.gather(working, waiting, return_exceptions=True)
+            await asyncio.gather(working, return_exceptions=True)
+
+    async def _next(self, other: asyncio.Future[T] | None) -> bool:
+        """Wait for the next block, or for `other`; False after a long silence.
+
+        By asyncio.wait, because before Python 3.12 asyncio.wait_for forgets a cancellation that
+        comes together with what it waits for.
+        """
+        block = asyncio.ensure_future(self._after(self._latest))
+        waited_for: set[asyncio.Future[Any]] = {block} if other is None else {block, other}
+        try:
+            done, _ = await asyncio.wait(
+                waited_for, timeout=_SILENCE_S, return_when=asyncio.FIRST_COMPLETED
+            )
+            return bool(done)
+        finally:
+            block.cancel()
+            await asyncio.gather(block, return_exceptions=True)
 
     async def _after(self, seen: int) -> None:
         """Until there is a block after `seen`, or never will be one."""
@@ -91,6 +102,14 @@ class Blocks:
             # A head may have come since `seen` was read: only what is looked at under the lock
             # cannot be missed.
             await self._changed.wait_for(lambda: self._latest > seen or self._has_ended())
+
+    def _require_stream(self) -> None:
+        """Raises: what ended the block stream, if it ended."""
+        if self._watch is not None and self._has_ended():
+            self._watch.result()
+            raise ChainUnavailable(
+                f"the stream of blocks ended at block {self._latest}: start the node again"
+            )
 
     def _has_ended(self) -> bool:
         return self._watch is not None and self._watch.done()

@@ -172,6 +172,26 @@ async def test_heights_never_go_back(script: Script) -> None:
             await asyncio.wait_for(blocks.until(13), DEADLINE_S)
 
 
+@pytest.mark.parametrize("steps", range(5))
+async def test_an_answer_that_comes_with_a_block_is_not_waited_beyond(
+    script: Script, chain: ScriptedChain, steps: int
+) -> None:
+    """However many steps of the loop lie between the two."""
+    async with watching(chain) as (blocks, _):
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(blocks.before(14, answer))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        answer.set_result(11)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await script.advance(11)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert task.done()
+        assert task.result() == 11
+
+
 async def test_closing_ends_the_watch_and_may_come_before_the_start(chain: ScriptedChain) -> None:
     blocks = Blocks(chain, Record())
     await blocks.close()
