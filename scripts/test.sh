@@ -13,4 +13,4 @@ if [ $# -gt 0 ]; then
     exec .venv/bin/python -m pytest "$@"
 fi
 .venv/bin/python -m pytest -m "not scenario" --numprocesses 2 --dist loadfile
-exec .venv/bin/python -m pytest -m scenario
+exec .venv/bin/python -m pytest -m scenario --durations 12

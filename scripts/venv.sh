@@ -41,6 +41,12 @@ write_command() {
     chmod +x .venv/bin/boltzmann
 }
 
+# requirements_stamp: what an environment that has these requirements remembers them by.
+requirements_stamp() {
+    cat requirements*.txt requirements.lock |
+        .venv/bin/python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())'
+}
+
 # activate_venv REQUIREMENTS
 activate_venv() {
     local python stamp
@@ -50,7 +56,7 @@ activate_venv() {
         echo "making a virtual environment in .venv with $("$python" --version)"
         "$python" -m venv .venv
     fi
-    stamp=$(cat requirements*.txt requirements.lock | .venv/bin/python -c 'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
+    stamp=$(requirements_stamp)
     if [ "$(cat ".venv/$1.installed" 2>/dev/null)" != "$stamp" ]; then
         echo "installing $1 (the first time this takes some minutes)"
         .venv/bin/python -m pip install --disable-pip-version-check --require-hashes --no-deps -r requirements.lock

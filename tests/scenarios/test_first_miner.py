@@ -7,7 +7,6 @@ scripts/venv.sh leaves behind after an install of these requirements.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pty
 import re
@@ -66,9 +65,9 @@ def borrow_packages(place: Path) -> None:
     packages = Path(sysconfig.get_path("purelib", vars=folders))
     borrowed = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
     (packages / "borrowed.pth").write_text("\n".join(sorted(borrowed)) + "\n")
-    listed = b"".join(file.read_bytes() for file in sorted(place.glob("requirements*.txt")))
-    stamp = place / ".venv" / "requirements.txt.installed"
-    stamp.write_text(hashlib.sha256(listed).hexdigest() + "\n")
+    command = ["bash", "-c", ". scripts/venv.sh; requirements_stamp"]
+    stamp = subprocess.run(command, cwd=place, capture_output=True, text=True, check=True).stdout
+    (place / ".venv" / "requirements.txt.installed").write_text(stamp)
 
 
 @pytest.fixture(scope="module")
