@@ -1,9 +1,12 @@
 # Sourced by run.sh: a node that is started again when it crashes, here or as a service.
 
-# keep_running miner|validator OPTIONS: in this terminal. A node that cannot start (code 1 within ten
-# seconds) ends it with the reason; one that ends by itself or is interrupted (code 0) ends it too.
+START_SECONDS=10 # a node that has lasted longer was up
+
+# keep_running miner|validator OPTIONS: in this terminal. A node that cannot start in the first place
+# (code 1 before it was up) ends it with the reason; one that ends by itself or is interrupted (code 0)
+# ends it too. One that was up once is started again whatever it met: an outage may outlast a start.
 keep_running() {
-    local what=$1 pause=1 began code
+    local what=$1 pause=1 began code was_up=
     shift
     while true; do
         began=$SECONDS
@@ -19,7 +22,8 @@ keep_running() {
         done
         trap - INT TERM
         if [ "$code" -eq 0 ]; then return 0; fi
-        if [ $((SECONDS - began)) -lt 10 ] && [ "$code" -eq 1 ]; then return 1; fi
+        [ $((SECONDS - began)) -ge "$START_SECONDS" ] && was_up=yes
+        if [ -z "$was_up" ] && [ "$code" -eq 1 ]; then return 1; fi
         [ $((SECONDS - began)) -gt 600 ] && pause=1
         echo "the $what ended with code $code; starting it again in $pause s (Ctrl-C ends this)" >&2
         sleep "$pause"
@@ -62,14 +66,13 @@ service_unit() {
 [Unit]
 Description=Boltzmann $what
 After=network-online.target
-StartLimitIntervalSec=300
-StartLimitBurst=5
+StartLimitIntervalSec=0
 
 [Service]
 WorkingDirectory=$PWD
 ExecStart=$line
 Restart=on-failure
-RestartSec=5
+RestartSec=30
 KillSignal=SIGINT
 TimeoutStopSec=120
 

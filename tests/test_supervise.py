@@ -71,6 +71,13 @@ def test_a_node_that_cannot_start_is_not_started_again(home: Path) -> None:
     assert (code, len(starts)) == (1, 1)
 
 
+def test_a_node_that_was_up_once_outlives_an_outage(home: Path) -> None:
+    process = start(home, "3 1 1 0", "START_SECONDS=0; keep_running miner")
+    process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
+    assert len((home / "starts").read_text().splitlines()) == 4
+
+
 def test_an_interrupt_reaches_the_node_and_ends_both(home: Path) -> None:
     process = start(home, "wait 0", "keep_running miner")
     until = time.monotonic() + DEADLINE_S
@@ -92,6 +99,7 @@ def test_a_services_options_are_quoted_as_systemd_reads_them(home: Path) -> None
     )
     assert f"WorkingDirectory={home}" in unit
     assert "Restart=on-failure" in unit
+    assert "StartLimitIntervalSec=0" in unit  # an outage may last for hours
 
 
 def test_without_a_service_manager_it_says_what_to_do(home: Path) -> None:

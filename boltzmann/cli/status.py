@@ -20,7 +20,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "status",
         help="show where a run stands and who takes part",
         description="Show a run's window and phase, its miners with what the chain pays them, and "
-        "its validators with the newest window they put in order, from the chain alone.",
+        "its validators with the newest window they put in order, from the chain and the owner's "
+        "run.toml alone.",
     )
     add_which_run(parser)
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
