@@ -28,11 +28,12 @@ from typing import Any
 import boto3
 
 from benchmarks.machine import machine_facts
+from benchmarks.settled import histories_of, settle
 from boltzmann.chain.connect import connect
 from boltzmann.chain.embedded import release_chain
 from boltzmann.chain.keys import EMBEDDED
 from boltzmann.chain.subtensor import SubtensorChain
-from boltzmann.local.histories import History, disagreements, read_history
+from boltzmann.local.histories import History, disagreements
 from boltzmann.local.network import Network, prepared, publish
 from boltzmann.local.plan import NETUID, Plan
 from boltzmann.local.run import until_ready
@@ -40,7 +41,6 @@ from boltzmann.local.run import until_ready
 RESULTS = Path(__file__).parent / "results"
 STRETCH = 5  # windows
 SHARE = 0.3  # of the nodes, killed in each stretch
-SETTLE_WINDOWS = 20  # at most, for all to stand together in the end
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def main() -> None:
     began = time.time()
     with prepared(plan) as network:
         watch = asyncio.run(_run(network))
-        histories, lags = _histories(network), _lags(network, watch)
+        histories, lags = histories_of(network), _lags(network, watch)
         rows = _figures(plan, watch, histories, lags, time.time() - began)
         _write(options.out, rows)  # before the audits: they are long, and the run was longer
         for item in network.processes:  # audits have the machine to themselves
@@ -118,7 +118,7 @@ async def _run(network: Network) -> Watch:
         release_chain(network.chain)
         watch = Watch(drawn(network.plan, random.Random(network.plan.seed)))
         await _hurt(network, chain, watch)
-        await _settle(network, chain)
+        await settle(network, chain)
         return watch
     finally:
         await chain.close()
@@ -147,18 +147,6 @@ async def _hurt(network: Network, chain: SubtensorChain, watch: Watch) -> None:
             said = clock.window(block)
             print(f"window {said}, {len(watch.kills) - len(todo)} kills so far", flush=True)
         await asyncio.sleep(0.05)
-
-
-async def _settle(network: Network, chain: SubtensorChain) -> None:
-    """Until all stand together after a window that everybody lived through."""
-    clock = network.plan.clock()
-    limit = clock.open(network.plan.windows + 1 + SETTLE_WINDOWS)
-    while (await chain.head()).number < limit:
-        histories = _histories(network).values()
-        last = [max(history.line, default=0) for history in histories]
-        if min(last) > network.plan.windows and len({h.head for h in histories}) == 1:
-            return
-        await asyncio.sleep(0.3)
 
 
 def _kill(network: Network, node: str) -> None:
@@ -212,10 +200,6 @@ def _audit_damaged(network: Network, histories: dict[str, History]) -> dict[str,
     body[-1] ^= 1
     client.put_object(Bucket=bucket, Key=key, Body=bytes(body))
     return {"object": f"{bucket}/{key}", **_audited(network, "--window", str(window))}
-
-
-def _histories(network: Network) -> dict[str, History]:
-    return {item.member.name: read_history([item.events]) for item in network.processes}
 
 
 def _lags(network: Network, watch: Watch) -> list[int]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,6 +38,7 @@ from boltzmann.protocol.codec import Codec
 from boltzmann.protocol.points import draw
 from boltzmann.protocol.slices import Layout, select
 from boltzmann.train.engine import OwnEngine
+from boltzmann.train.gauge import peak_memory
 from boltzmann.train.how import How, usual
 from boltzmann.train.model import parameter_shapes
 from boltzmann.train.presets import PRESETS, flops_per_token, peak_flops
@@ -106,7 +106,7 @@ def measure(name: str, device: torch.device, how: How, options: Any) -> dict[str
         "checkpointing": how.checkpointing,
         "tokens_per_second": round(rate),
         "mfu": rate * flops_per_token(config, options.length) / peak if peak else None,
-        "memory_gb": _memory(device),
+        "memory_gb": peak_memory(device) / 1e9,
         "first_seconds": training[0],
         "beside_seconds": median(beside[1:]),
         "beside_share": median(beside[1:]) / options.window,
@@ -150,12 +150,6 @@ def _hows(options: Any, device: torch.device) -> list[How]:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _memory(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def _name(device: torch.device) -> str:

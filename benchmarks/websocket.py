@@ -24,6 +24,7 @@ from typing import Any
 from websockets.asyncio.client import connect
 
 from benchmarks.machine import machine_facts
+from benchmarks.settled import histories_of, settle
 from benchmarks.websocket_faults import (
     FIRST_WINDOW,
     KINDS,
@@ -36,13 +37,12 @@ from boltzmann.chain import connect as chains
 from boltzmann.chain.embedded import release_chain
 from boltzmann.chain.keys import EMBEDDED
 from boltzmann.chain.subtensor import SubtensorChain
-from boltzmann.local.histories import History, disagreements, read_history
+from boltzmann.local.histories import disagreements
 from boltzmann.local.network import Network, prepared, publish, stop
 from boltzmann.local.plan import NETUID, Plan
 from boltzmann.local.run import until_ready
 
 RESULTS = Path(__file__).parent / "results"
-SETTLE_WINDOWS = 10  # at most, for all to stand together in the end
 REBUILT_S = 120.0
 
 
@@ -62,7 +62,7 @@ async def _run(network: Network, faults: list[Fault], lag: int) -> list[tuple[fl
             await until_ready(network, chain)
             release_chain(network.chain)
             await _hurt(network, chain, control, faults)
-            await _settle(network, chain)
+            await settle(network, chain)
             joined = [(at, name) for at, name in await control.ask("boltzmann_joined")]
         finally:
             await chain.close()
@@ -94,22 +94,6 @@ async def _hurt(
                 f"window {clock.window(block)}, block {now:.1f}: {fault.kind}, {where}", flush=True
             )
         await asyncio.sleep(0.05)
-
-
-async def _settle(network: Network, chain: SubtensorChain) -> None:
-    """Until all stand together after the last window."""
-    clock = network.plan.clock()
-    limit = clock.open(network.plan.windows + 1 + SETTLE_WINDOWS)
-    while (await chain.head()).number < limit:
-        histories = _histories(network).values()
-        last = [max(history.line, default=0) for history in histories]
-        if min(last) > network.plan.windows and len({h.head for h in histories}) == 1:
-            return
-        await asyncio.sleep(0.3)
-
-
-def _histories(network: Network) -> dict[str, History]:
-    return {item.member.name: read_history([item.events]) for item in network.processes}
 
 
 def _rows(
@@ -144,7 +128,7 @@ def _rows(
 def _figures(
     network: Network, faults: list[Fault], joined: list[tuple[float, str]], seconds: float
 ) -> dict[str, Any]:
-    plan, histories = network.plan, _histories(network)
+    plan, histories = network.plan, histories_of(network)
     agreed = {window for history in histories.values() for window in history.line}
     missed = sorted(set(range(1, plan.windows + 1)) - agreed)
     rows = _rows(plan, faults, missed, joined)

@@ -41,17 +41,19 @@ class Gauge:
             "tokens_per_s": rate,
             "mfu": rate * self._cost / self._peak if rate is not None and self._peak else None,
             "utilisation": None if before is None else min(1.0, seconds / (now - before)),
-            "memory_bytes": self._memory(),
+            "memory_bytes": peak_memory(self._device),
         }
 
     @cached_property
     def _cost(self) -> float:
         return flops_per_token(self._run.model, self._run.data.sequence_length)
 
-    def _memory(self) -> int:
-        if self._device.type == "cuda":
-            peak = torch.cuda.max_memory_allocated(self._device)
-            torch.cuda.reset_peak_memory_stats(self._device)
-            return peak
-        unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+def peak_memory(device: torch.device) -> int:
+    """On a GPU the most bytes torch held since the last call, elsewhere the process so far."""
+    if device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        return peak
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

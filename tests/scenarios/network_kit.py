@@ -44,6 +44,28 @@ def start_network(folder: Path, *options: str) -> subprocess.Popen[str]:
         )
 
 
+def small_plan(
+    folder: Path,
+    *,
+    miners: int,
+    validators: int,
+    block_time: float,
+    balances_rao: Mapping[str, int] | None = None,
+) -> Plan:
+    """Honest nodes only, in windows of twelve blocks, until they are ended."""
+    return Plan(
+        miners=miners,
+        validators=validators,
+        adversaries={},
+        windows=0,
+        train_blocks=3,
+        exchange_blocks=9,
+        block_time=block_time,
+        workdir=folder,
+        balances_rao=balances_rao or {},
+    )
+
+
 def output_of(folder: Path) -> str:
     """What the launcher printed so far."""
     return folder.with_suffix(".out").read_text()

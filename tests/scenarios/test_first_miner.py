@@ -25,12 +25,12 @@ from pathlib import Path
 
 import bittensor as bt
 import pytest
-from network_kit import DEADLINE_S, ROOT, Running, release
+from network_kit import DEADLINE_S, ROOT, Running, release, small_plan
 from rpc_kit import node_over
 
 from boltzmann.chain.embedded.accounts import RAO_PER_TAO
 from boltzmann.local.network import prepared
-from boltzmann.local.plan import NETUID, Plan
+from boltzmann.local.plan import NETUID
 from boltzmann.store.s3 import S3Store
 
 pytestmark = pytest.mark.scenario
@@ -89,15 +89,11 @@ class Subnet:
 
 @pytest.fixture(scope="module")
 def subnet(tmp_path_factory: pytest.TempPathFactory, wallet: bt.Wallet) -> Iterator[Subnet]:
-    plan = Plan(
+    plan = small_plan(
+        tmp_path_factory.mktemp("subnet") / "network",
         miners=1,
         validators=2,
-        adversaries={},
-        windows=0,
-        train_blocks=3,
-        exchange_blocks=9,
         block_time=0.9,
-        workdir=tmp_path_factory.mktemp("subnet") / "network",
         balances_rao={str(wallet.coldkeypub.ss58_address): RAO_PER_TAO},
     )
     with (

@@ -16,11 +16,11 @@ from pathlib import Path
 import psutil
 import pytest
 from leak_kit import Leaks, canary, command_lines, environments, files, objects
-from network_kit import DEADLINE_S, Rogue, Running, events, running_network
+from network_kit import DEADLINE_S, Rogue, Running, events, running_network, small_plan
 from wandb_server import WandbServer, wandb_server
 
 from boltzmann.local.network import ROOT
-from boltzmann.local.plan import GUEST, Plan
+from boltzmann.local.plan import GUEST
 
 pytestmark = pytest.mark.scenario
 
@@ -115,16 +115,7 @@ def start_guest(running: Running, home: Path, wandb_url: str) -> subprocess.Pope
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("secrets")
-    plan = Plan(
-        miners=1,
-        validators=1,
-        adversaries={},
-        windows=0,
-        train_blocks=3,
-        exchange_blocks=9,
-        block_time=0.7,
-        workdir=folder / "network",
-    )
+    plan = small_plan(folder / "network", miners=1, validators=1, block_time=0.7)
     (folder / "network-home").mkdir()
     place = {name: str(folder / "network-home") for name in ("HOME", "TMPDIR")}
     reports = {"USE_WANDB": "1", "WANDB_MODE": "offline", "DEBUG": "1"}

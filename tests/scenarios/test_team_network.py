@@ -15,10 +15,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from network_kit import DEADLINE_S, ROOT, Running, release, roots
+from network_kit import DEADLINE_S, ROOT, Running, release, roots, small_plan
 
 from boltzmann.local.network import prepared
-from boltzmann.local.plan import GUEST, Plan
+from boltzmann.local.plan import GUEST
 from boltzmann.train.checkpoint import DESCRIPTOR
 
 pytestmark = pytest.mark.scenario
@@ -39,16 +39,7 @@ class Team:
 @pytest.fixture(scope="module")
 def team(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
     folder = tmp_path_factory.mktemp("team")
-    plan = Plan(
-        miners=1,
-        validators=2,
-        adversaries={},
-        windows=0,
-        train_blocks=3,
-        exchange_blocks=9,
-        block_time=0.8,
-        workdir=folder / "network",
-    )
+    plan = small_plan(folder / "network", miners=1, validators=2, block_time=0.8)
     home, log = folder / "home", folder / "torchrun.log"
     home.mkdir()
     with ExitStack() as stack:

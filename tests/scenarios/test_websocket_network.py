@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from network_kit import Running, network_on_a_websocket
+from network_kit import Running, network_on_a_websocket, small_plan
 from rpc_running import RunningNode
 from rpc_server import RpcNode
 
@@ -23,16 +23,7 @@ SILENT = "miner0"
 
 
 def plan(folder: Path) -> Plan:
-    return Plan(
-        miners=2,
-        validators=2,
-        adversaries={},
-        windows=0,
-        train_blocks=3,
-        exchange_blocks=9,
-        block_time=0.7,
-        workdir=folder / "network",
-    )
+    return small_plan(folder / "network", miners=2, validators=2, block_time=0.7)
 
 
 @dataclass(frozen=True)
