@@ -1,8 +1,8 @@
 """What every attack earns and spoils: the simulation's adversaries against honest miners.
 
     python -m benchmarks.adversaries [--windows 500] [--parts mixed validators poison newcomer]
-                                     [--honest 12] [--seed 1] [--processes 2] [--quick]
-                                     [--out benchmarks/results/adversaries.json]
+                                     [--honest 12] [--seed 1] [--seeds 1 2 3] [--processes 2]
+                                     [--quick] [--out benchmarks/results/adversaries.json]
 
 mixed: one network of honest miners and one or two of each kind, some of them patient: pay against
 its bound, how long cheats went unnoticed, which bad deltas entered. validators: the same few miners
@@ -19,10 +19,12 @@ import argparse
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from benchmarks import adversary_poison
 from benchmarks.adversary_tables import kind_rows, show_kinds, show_rows
 from benchmarks.machine import machine_facts
 from boltzmann.simulate.adversaries import REGISTERED
@@ -57,17 +59,6 @@ PATIENT = {
     "relapser10-faked-page": 1,
     "relapser10-random": 2,
 }
-# Six who stay away are what the others are measured against.
-AWAY = "idle"
-SPOILERS = {
-    "a mix, awake": ("random", "negated", "half-pages", "off-points", "ipm", "alie"),
-    "a mix, asleep": (
-        *("sleeper10-random", "sleeper10-negated", "sleeper10-off-points"),
-        *("sleeper10-one-tensor", "sometimes25-off-points", "relapser10-negated"),
-    ),
-}
-SLEEPING = ("off-points", "negated", "one-tensor", "random", "half-pages", "stale")
-PEERS, POISONED = 20, 6
 FAIR = 0.9
 
 
@@ -154,43 +145,17 @@ def _validators(options: argparse.Namespace, found: dict[str, Any]) -> None:
 
 
 def _poison(options: argparse.Namespace, found: dict[str, Any]) -> None:
-    """The same six of twenty, by what they do; last losses against those of six who stay away.
-
-    It takes hours: one that was broken off goes on where it was.
-    """
-    groups = {kind: {kind: POISONED} for kind in _spoiling()}
-    groups |= {name: dict.fromkeys(kinds, 1) for name, kinds in SPOILERS.items()}
-    begun = "poison" not in found.get("how", {})
-    rows: list[dict[str, Any]] = found.get("poison", []) if begun else []
-    for name, hostile in groups.items():
-        if any(row["attack"] == name for row in rows):
-            continue  # measured before this was broken off
-        windows = max(30, options.windows // 5)
-        plan = _plan(options, peers=PEERS, windows=windows, hostile=hostile)
-        result = _simulated(options, name, plan)
-        bad = [p for p in result.peers if p.kind in hostile]
-        rows.append(
-            {
-                "attack": name,
-                "loss": result.loss_last,
-                "above_honest": result.loss_last - (rows[0]["loss"] if rows else result.loss_last),
-                "updates": result.updates / result.windows,
-                "bad_before": fmean(p.bad_before for p in bad),
-                "bad_after": fmean(p.bad_after for p in bad),
-                "uncaught": sum(p.caught is None for p in bad),
-                "honest_refused": len(result.honest_refused),
-                "agreed": result.agreed,
-            }
+    """It takes hours: one that was broken off goes on where it was, and so do further seeds."""
+    rows: list[dict[str, Any]] = found.setdefault("poison_runs", [])
+    begun = time.monotonic()
+    for row in adversary_poison.measure(partial(_plan, options), options, rows):
+        print(
+            f"  {row['attack']}, seed {row['seed']}, {time.monotonic() - begun:.0f} s", flush=True
         )
-        found["poison"] = rows
+        rows.append(row)
         _write(options.out, found)
-    print(show_rows(rows))
-
-
-def _spoiling() -> list[str]:
-    alone = [name for name in REGISTERED if name not in (AWAY, *_VALIDATORS)]
-    asleep = [f"sleeper10-{name}" for name in SLEEPING]
-    return [AWAY, *alone, *asleep, "sometimes25-off-points", "relapser10-negated"]
+    found["poison"] = adversary_poison.summary(rows)
+    print(show_rows(found["poison"]))
 
 
 def _newcomer(options: argparse.Namespace, found: dict[str, Any]) -> None:
@@ -239,6 +204,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--honest", type=int, default=12)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--seeds", nargs="+", type=int, default=[1, 2, 3], help="of the poison part"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="30 windows")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/adversaries.json")

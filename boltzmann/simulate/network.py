@@ -88,7 +88,7 @@ class Network:
 
     def seat(self, member: Member) -> None:
         """Register a participant in the next block, with its record on chain."""
-        hotkey, address = self.ring.keys(member.name).hotkey, self._address(member)
+        hotkey, address = self.ring.keys(member.owner).hotkey, self._address(member)
         role = Role.VALIDATOR if member.stake else Role.MINER
         record = Commitment(role, self.run.run.id, address).encode()
 
@@ -102,7 +102,7 @@ class Network:
         """Start a participant that has a seat, or will have one in the next block."""
         rogue = _HONEST if member.kind in (HONEST, VALIDATOR) else self.plan.rogue(member.kind)
         conduct, address = rogue.conduct(member.name), self._address(member)
-        keys = rogue.keys(self.ring.keys(member.name))
+        keys = rogue.keys(self.ring.keys(member.owner))
         if rogue.serve is not None:
             self.buckets.serve[address] = rogue.serve(member.name)
         store = rogue.store(MemoryStore(self.buckets, keys.hotkey, address), self.buckets)

@@ -27,11 +27,19 @@ BLOCK_TIME_S = 12.0  # of virtual time
 
 @dataclass(frozen=True)
 class Member:
-    """One participant. `kind`: validator, honest, or the kind of cheat."""
+    """One participant. `kind`: validator, honest, or the kind of cheat; `seat`: what its hotkey is
+    made from, its name unless told.
+    """
 
     name: str
     kind: str
     stake: float = 0.0
+    seat: str = ""
+
+    @property
+    def owner(self) -> str:
+        """The name that the ring keeps its keys under."""
+        return self.seat or self.name
 
 
 @dataclass(frozen=True)
@@ -93,15 +101,21 @@ class SimulationPlan:
 
     @property
     def members(self) -> tuple[Member, ...]:
-        """Validators, then honest miners, then cheats."""
+        """Validators, then honest miners, then cheats.
+
+        The n-th cheat has one hotkey whatever it does, so that honest miners train on the same
+        pages beside any kinds of cheats, and two such networks can be compared.
+        """
         # No two stakes are equal, and no few of them are a majority.
         stakes = [1000.0 + i for i in range(self.validators, 0, -1)]
         found = [Member(f"validator{i}", VALIDATOR, stake) for i, stake in enumerate(stakes)]
         honest = self.peers - self.hostile_peers
         found += [Member(f"honest{i}", HONEST) for i in range(honest)]
-        for kind, count in sorted(self.hostile.items()):
-            stake = self.rogue(kind).stake
-            found += [Member(f"{kind}{i}", kind, stake) for i in range(count)]
+        cheats = [(kind, i) for kind, n in sorted(self.hostile.items()) for i in range(n)]
+        found += [
+            Member(f"{kind}{i}", kind, self.rogue(kind).stake, seat=f"hostile{seat}")
+            for seat, (kind, i) in enumerate(cheats)
+        ]
         return tuple(found)
 
     def secret(self, purpose: str, name: str) -> bytes:
