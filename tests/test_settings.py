@@ -72,8 +72,10 @@ def test_every_option_may_be_a_flag_or_a_variable(env_file: Path) -> None:
         special = {"netuid": "7", "wandb_mode": "offline", "network": "embedded:x"}
         special |= {"crash_at": "before:seal:3", "actual_batch_size": "9", "compile": "off"}
         value = {**special, "adversary": "half"}.get(item.name, "text")
-        by_variable = {**ENVIRONMENT, "SUBTENSOR_NETWORK": "embedded:y", variable: value}
         by_flag = {**ENVIRONMENT, "SUBTENSOR_NETWORK": "embedded:y"}
+        if item.name == "read_key":
+            by_flag["S3_READ_SECRET"] = "its-secret"
+        by_variable = {**by_flag, variable: value}
         arguments = [flag, value]
         if item.name in ("sync_state", "remote", "baseline", "random"):  # see below
             continue
@@ -87,6 +89,17 @@ def test_every_option_may_be_a_flag_or_a_variable(env_file: Path) -> None:
         )
         default = read(env_file, environment={**ENVIRONMENT, "SUBTENSOR_NETWORK": "embedded:y"})
         assert getattr(found, item.name) != getattr(default, item.name), item.name
+
+
+def test_read_keys_come_in_pairs_and_go_on_chain(env_file: Path) -> None:
+    assert read(env_file).read_keys is None
+    pair = {**ENVIRONMENT, "S3_READ_KEY_ID": "reader", "S3_READ_SECRET": "public"}
+    keys = read(env_file, "--s3.region", "auto", environment=pair).read_keys
+    assert keys is not None
+    assert keys.word() == "auto:reader:public"
+    for name in ("S3_READ_KEY_ID", "S3_READ_SECRET"):
+        with pytest.raises(ConfigError, match="belong together"):
+            read(env_file, environment={**pair, name: ""})
 
 
 def test_a_node_always_catches_up(env_file: Path) -> None:

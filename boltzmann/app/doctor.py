@@ -136,7 +136,8 @@ async def _bucket(settings: NodeConfig, found: _Found) -> AsyncIterator[Finding]
     store = open_store(settings)
     await asyncio.to_thread(store.check)
     found.store = store
-    yield Finding("bucket", Mark.OK, f"{store.address}: written with the keys, read without")
+    read = f"read with the published {settings.read_key}" if settings.read_key else "read without"
+    yield Finding("bucket", Mark.OK, f"{shown(store.address)}: written with the keys, {read}")
 
 
 async def _bucket_details(settings: NodeConfig, found: _Found) -> AsyncIterator[Finding]:
@@ -148,8 +149,8 @@ async def _bucket_details(settings: NodeConfig, found: _Found) -> AsyncIterator[
         yield Finding(
             "bucket_writes",
             Mark.WARNING if _is_local(found.store.address) else Mark.FAILED,
-            f"anybody may write to {found.store.address} without keys: take public write access "
-            f"away, or others put their work, or none, in the place of yours",
+            f"anybody may write to {shown(found.store.address)} without keys: take public write "
+            f"access away, or others put their work, or none, in the place of yours",
         )
     else:
         yield Finding("bucket_writes", Mark.OK, "refused without keys")

@@ -9,6 +9,7 @@ from typing import Any
 from boltzmann.errors import ConfigError
 from boltzmann.node.cheats import CHEATS
 from boltzmann.node.stages import Crash
+from boltzmann.protocol.readkeys import ReadKeys
 
 _NETUID_MAX = 65_535
 
@@ -60,6 +61,16 @@ class NodeConfig:
         "S3_PUBLIC_URL",
         "where everybody reads the bucket, if that is not ENDPOINT/BUCKET",
         "",
+    )
+    read_key: str = _setting(
+        "--s3.read_key_id",
+        "S3_READ_KEY_ID",
+        "key that may get objects of the bucket and do nothing else, if it is not public; it goes "
+        "on chain",
+        "",
+    )
+    read_secret: Secret = _setting(
+        "", "S3_READ_SECRET", "secret of the read key; it goes on chain too", Secret("")
     )
     wallet_name: str = _setting("--wallet.name", "BT_WALLET_NAME", "wallet (coldkey)", "default")
     wallet_hotkey: str = _setting("--wallet.hotkey", "BT_WALLET_HOTKEY", "its hotkey", "default")
@@ -142,6 +153,11 @@ class NodeConfig:
 
     def __post_init__(self) -> None:
         require_netuid(self.netuid)
+        if bool(self.read_key) != bool(self.read_secret.reveal()):
+            raise ConfigError(
+                "S3_READ_KEY_ID and S3_READ_SECRET belong together: set both for a bucket that is "
+                "not public, or neither"
+            )
         if self.wandb_mode not in ("online", "offline", "disabled"):
             raise ConfigError(
                 f"--wandb.mode must be online, offline or disabled, got {self.wandb_mode}"
@@ -184,6 +200,16 @@ class NodeConfig:
                 "--random is gone: every miner's pages are drawn by the opening block, and work on "
                 "others fails its audit; leave it out"
             )
+
+    @property
+    def read_keys(self) -> ReadKeys | None:
+        """The keys that peers read the bucket with, None where it is public.
+
+        Raises: ValueError if they cannot stand in a record on chain.
+        """
+        if not self.read_key:
+            return None
+        return ReadKeys(self.region, self.read_key, self.read_secret.reveal())
 
     @property
     def folder(self) -> Path:

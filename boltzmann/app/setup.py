@@ -25,6 +25,7 @@ from boltzmann.node.patience import Patient
 from boltzmann.node.runconfig import find_run
 from boltzmann.node.stages import Crash
 from boltzmann.ports import Chain, Store, Telemetry
+from boltzmann.privacy import shown
 from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.commitment import Commitment, Role, decode
 from boltzmann.protocol.pages import PageSchedule
@@ -70,7 +71,7 @@ async def open_node(
                     uid=neuron.uid,
                     run=run.run.id,
                     config=run.sha256,
-                    bucket=store.address,
+                    bucket=shown(store.address),
                 )
                 yield node
     finally:
@@ -79,6 +80,12 @@ async def open_node(
 
 def open_store(settings: NodeConfig) -> S3Store:
     """The own bucket, and everybody's to read; nothing is sent yet. Raises: ConfigError."""
+    try:
+        keys = settings.read_keys
+    except ValueError as error:
+        raise ConfigError(
+            f"the read key of this node's bucket cannot be published: {error}; see docs/buckets.md"
+        ) from error
     return S3Store(
         settings.endpoint,
         settings.bucket,
@@ -86,6 +93,7 @@ def open_store(settings: NodeConfig) -> S3Store:
         settings.secret_key.reveal(),
         region=settings.region,
         public_url=settings.public_url or None,
+        read_keys=keys,
     )
 
 

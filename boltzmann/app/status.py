@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from boltzmann.chain.connect import connect, home_of
 from boltzmann.node.membership import Peer, miners, peers_at, validators
 from boltzmann.node.runconfig import find_run
+from boltzmann.privacy import shown
 from boltzmann.protocol.clock import WindowClock
 from boltzmann.store.reader import PublicReader
 
@@ -102,7 +103,7 @@ def _uid(peer: Peer) -> int:
 
 def _miner(peer: Peer) -> MinerStatus:
     neuron = peer.neuron
-    return MinerStatus(neuron.uid, neuron.hotkey, peer.bucket, neuron.incentive)
+    return MinerStatus(neuron.uid, neuron.hotkey, shown(peer.bucket), neuron.incentive)
 
 
 def _validator(peer: Peer, block: int) -> ValidatorStatus:
@@ -110,7 +111,7 @@ def _validator(peer: Peer, block: int) -> ValidatorStatus:
     return ValidatorStatus(
         uid=neuron.uid,
         hotkey=neuron.hotkey,
-        bucket=peer.bucket,
+        bucket=shown(peer.bucket),
         stake=neuron.stake,
         manifest=None if manifest is None else manifest[0],
         weights_age=block - neuron.last_update,

@@ -102,6 +102,6 @@ def _default(item: Field[Any]) -> str:
         return "*required*"
     if "env" in item.metadata:
         value = int(item.default) if isinstance(item.default, bool) else item.default
-        return f"`{value}`" if value != "" else ""
+        return "" if value == "" or item.type == "Secret" else f"`{value}`"
     value = item.default.value if isinstance(item.default, Codec) else item.default
     return f"`{json.dumps(value)}`"

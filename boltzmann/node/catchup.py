@@ -12,6 +12,7 @@ from boltzmann.node.node import Node
 from boltzmann.node.objects import shard_key
 from boltzmann.node.route import Start
 from boltzmann.node.tip import Holder, Tip
+from boltzmann.privacy import shown
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.train import checkpoint
 from boltzmann.train.checkpoint import Descriptor, Shard
@@ -73,7 +74,7 @@ async def fetch_shard(
             seconds=node.fetch_seconds + shard.size / _BYTES_PER_SECOND,
         )
         if refusal is None and not await asyncio.to_thread(_is, path, shard.sha256):
-            refusal = Rejection(Reason.BAD_DIGEST, f"in {holder.address}")
+            refusal = Rejection(Reason.BAD_DIGEST, f"in {shown(holder.address)}")
             path.unlink()
         if refusal is None:
             return None

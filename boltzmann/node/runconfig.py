@@ -9,6 +9,7 @@ from boltzmann.config import RunConfig
 from boltzmann.errors import ConfigError
 from boltzmann.node.objects import MAX_CONFIG_BYTES, config_key
 from boltzmann.ports import Chain, Reader, Store
+from boltzmann.privacy import shown
 from boltzmann.protocol.commitment import Commitment, Role, decode
 from boltzmann.protocol.rejection import Rejection
 
@@ -50,13 +51,14 @@ async def find_run(
     if isinstance(data, Rejection):
         raise ConfigError(
             f"run.toml of run {record.run} cannot be read from the owner's bucket "
-            f"{record.bucket}: {data}; check the network, or tell the subnet's owner"
+            f"{shown(record.bucket)}: {data}; check the network, or tell the subnet's owner"
         )
     found = hashlib.sha256(data).hexdigest()
     if found != record.config:
         raise ConfigError(
-            f"run.toml in {record.bucket} has sha256 {found}, the owner committed {record.config}: "
-            f"somebody changed the file; do not join before the owner has mended it"
+            f"run.toml in {shown(record.bucket)} has sha256 {found}, the owner committed "
+            f"{record.config}: somebody changed the file; do not join before the owner has mended "
+            f"it"
         )
     config = RunConfig.parse(data)
     if config.run.netuid != netuid or config.run.id != record.run:

@@ -14,6 +14,7 @@ from boltzmann.node.node import Node
 from boltzmann.node.objects import expected, update_key
 from boltzmann.node.route import Link
 from boltzmann.node.tip import Holder
+from boltzmann.privacy import shown
 from boltzmann.protocol.manifest import Proposal
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.slices import Slice, select
@@ -66,7 +67,7 @@ async def fetch_update(
             laps.end("fetch")
             return Fetched(holder.hotkey, path, known, chosen, laps.seconds)
         if found.reason is not Reason.ABSENT:
-            refusal = Rejection(found.reason, f"{found.detail} in {holder.address}".strip())
+            refusal = Rejection(found.reason, f"{found.detail} in {shown(holder.address)}".strip())
     return refusal
 
 

@@ -3,11 +3,12 @@
 The record is a list of words separated by single spaces, packed into at most three Raw fields of at
 most 128 bytes:
 
-    1<role> <run> <bucket address> [m<window>:<digest>] [c<digest>]
+    1<role> <run> <bucket address> [m<window>:<digest>] [c<digest>] [k<read keys>]
 
 `role` is m (miner), v (validator) or o (owner); `m…` names a validator's last manifest and `c…` the
 owner's run config; digests are sha256 in unpadded URL-safe base64 (43 characters), so that a
-miner's or a validator's record fits one field.
+miner's or a validator's record fits one field. `k…` are the read-only keys of a bucket that is not
+public; within this program they are part of its address (see `readkeys`).
 """
 
 from __future__ import annotations
@@ -20,12 +21,14 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
+from boltzmann.protocol.readkeys import parted, read_keys
+
 MAX_FIELDS = 3
 MAX_FIELD_BYTES = 128
 _VERSION = "1"
 _RECORDS_KEPT = 4096  # a subnet's are read at every block that matters, and hardly ever change
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
-_ADDRESS = re.compile(r"https?://[\x21-\x7e]{1,100}")
+_ADDRESS = re.compile(r"https?://[\x21-\x3f\x41-\x7e]{1,100}")  # no @: keys have their own word
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -42,7 +45,9 @@ _ROLES = frozenset(role.value for role in Role)
 
 @dataclass(frozen=True)
 class Commitment:
-    """The typed record. `manifest` is (window, sha256 hex); `config` is a sha256 in hexadecimal."""
+    """The typed record. `bucket`: the address, with a private bucket's read keys in it;
+    `manifest` is (window, sha256 hex); `config` is a sha256 in hexadecimal.
+    """
 
     role: Role
     run: str
@@ -52,15 +57,18 @@ class Commitment:
 
     def encode(self) -> tuple[bytes, ...]:
         """The Raw fields. Raises: ValueError if a word is malformed or they do not fit."""
-        words = [_VERSION + self.role.value, self.run, self.bucket]
+        address, keys = parted(self.bucket)
+        words = [_VERSION + self.role.value, self.run, address]
         if self.manifest is not None:
             words.append(f"m{self.manifest[0]}:{_pack(self.manifest[1])}")
         if self.config is not None:
             words.append(f"c{_pack(self.config)}")
+        if keys is not None:
+            words.append(f"k{keys.word()}")
         fields = _fill(words)
         if decode(fields) != self:
             raise ValueError(
-                f"run id {self.run!r} or bucket address {self.bucket!r} does not fit a commitment: "
+                f"run id {self.run!r} or bucket address {address!r} does not fit a commitment: "
                 f"run ids are 1 to 32 of A-Z a-z 0-9 . _ -, addresses are http(s) URLs of at most "
                 f"100 characters"
             )
@@ -82,18 +90,23 @@ def _decode(fields: tuple[bytes, ...]) -> Commitment | None:
         return None
     if not _RUN.fullmatch(words[1]) or not _ADDRESS.fullmatch(words[2]):
         return None
-    manifest, config = None, None
+    bucket, manifest, config = words[2], None, None
     for word in words[3:]:
         window, colon, packed = word[1:].partition(":")
         if word[:1] == "m" and colon and manifest is None and re.fullmatch(r"\d{1,15}", window):
             manifest = (int(window), _unpack(packed))
         elif word[:1] == "c" and config is None:
             config = _unpack(word[1:])
+        elif word[:1] == "k" and bucket == words[2]:
+            try:
+                bucket = read_keys(word[1:]).within(bucket)
+            except ValueError:
+                return None
         else:
             return None
     if config == "" or (manifest is not None and manifest[1] == ""):
         return None
-    return Commitment(Role(words[0][1:]), words[1], words[2], manifest, config)
+    return Commitment(Role(words[0][1:]), words[1], bucket, manifest, config)
 
 
 def _fill(words: Sequence[str]) -> tuple[bytes, ...]:

@@ -1,4 +1,4 @@
-"""Public bucket addresses and object keys: the only spellings this node reads from or writes to."""
+"""Bucket addresses and object keys: the only spellings this node reads from or writes to."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 from dataclasses import dataclass
 
 from boltzmann.privacy import shown
+from boltzmann.protocol.readkeys import ReadKeys, parted
 
-MAX_ADDRESS = 384  # longest host name (253) and bucket (63), scheme and port, rounded up
+# Longest host name (253) and bucket (63), scheme and port, and read keys with every sign encoded.
+MAX_ADDRESS = 1024
 
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9])?"
 _NAME = rf"(?=[^/:]{{1,253}}(?:[/:]|\Z))(?:{_LABEL}\.)*{_LABEL}"
@@ -23,10 +25,10 @@ _KEY = re.compile(r"[A-Za-z0-9._/-]{1,512}")
 
 @dataclass(frozen=True)
 class BucketAddress:
-    """Where a bucket is read: `<http or https>://<host>[:<port>]/<bucket>`.
+    """Where a bucket is read: `<http or https>://[<read keys>@]<host>[:<port>]/<bucket>`.
 
     `netloc` is host and port as written, `host` is without the brackets of IPv6; `bucket` is empty
-    where the host serves one bucket only, as R2's public domains do.
+    where the host serves one bucket only, as R2's public domains do; `keys`: None for a public one.
     """
 
     tls: bool
@@ -34,10 +36,17 @@ class BucketAddress:
     host: str
     port: int
     bucket: str
+    keys: ReadKeys | None = None
 
     def __str__(self) -> str:
         path = f"/{self.bucket}" if self.bucket else ""
-        return f"{'https' if self.tls else 'http'}://{self.netloc}{path}"
+        plain = f"{self.service}{path}"
+        return plain if self.keys is None else self.keys.within(plain)
+
+    @property
+    def service(self) -> str:
+        """The URL of the host, without a path."""
+        return f"{'https' if self.tls else 'http'}://{self.netloc}"
 
     def path(self, key: str) -> str:
         """Of an object on the host."""
@@ -45,8 +54,15 @@ class BucketAddress:
 
 
 def parse_address(url: str) -> BucketAddress:
-    """The parts of a public address. Raises: ValueError saying which part is not allowed."""
-    found = _ADDRESS.fullmatch(url) if len(url) <= MAX_ADDRESS else None
+    """The parts of an address. Raises: ValueError saying which part is not allowed."""
+    try:
+        plain, keys = parted(url) if len(url) <= MAX_ADDRESS else ("", None)
+    except ValueError as error:
+        raise ValueError(
+            f"{shown(url)[:100]!r} is not http(s)://<host>[:<port>][/<bucket>] with or without "
+            f"read keys ({error})"
+        ) from error
+    found = _ADDRESS.fullmatch(plain)
     if found is None:
         raise ValueError(f"{shown(url)[:100]!r} is not http(s)://<host>[:<port>][/<bucket>]")
     tls = found["scheme"] == "https"
@@ -59,7 +75,7 @@ def parse_address(url: str) -> BucketAddress:
             f"{bucket[:100]!r} is not an S3 bucket name (3 to 63 lower-case letters, digits, "
             "hyphens and single dots)"
         )
-    return BucketAddress(tls, found["netloc"], found["host"].strip("[]"), port, bucket)
+    return BucketAddress(tls, found["netloc"], found["host"].strip("[]"), port, bucket, keys)
 
 
 def checked_key(key: str) -> str:

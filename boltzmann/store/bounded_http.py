@@ -5,7 +5,8 @@ unsigned client (botocore 1.44): a status 500 with a body of 400 MB took 1.6 GB 
 sent one byte at a time outlast every read timeout, a malformed `Last-Modified` raises a bare
 ValueError. An unsigned S3 read is a plain GET, so peers' buckets are read with the standard
 library: each receive waits for at most the time that is left, no error body is read, no redirect
-followed, nothing inflated. The look-up of a host name has the resolver's own bounds only.
+followed, nothing inflated. The look-up of a host name has the resolver's own bounds only. A read
+with a private bucket's keys is the same GET with the headers that botocore signs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.store.address import BucketAddress
 from boltzmann.store.reach import Reach
+from boltzmann.store.signing import signature
 
 NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
@@ -56,7 +58,7 @@ class Body:
 
 @dataclass(frozen=True)
 class Fetcher:
-    """Opens objects of public buckets within `reach`. `connect_seconds` bounds the connection by
+    """Opens objects of buckets within `reach`. `connect_seconds` bounds the connection by
     itself."""
 
     tls: ssl.SSLContext
@@ -74,11 +76,8 @@ class Fetcher:
         with self._connect(address, deadline) as sock:
             connection = http.client.HTTPConnection(address.host, address.port)
             connection.sock = _TimedSocket(sock, deadline)
-            connection.request(
-                "GET",
-                address.path(key),
-                headers={"Host": address.netloc, "Connection": "close"},
-            )
+            headers = {"Host": address.netloc, "Connection": "close", **signature(address, key)}
+            connection.request("GET", address.path(key), headers=headers)
             with connection.getresponse() as response:
                 length = _declared_length(response)
                 yield length if isinstance(length, Rejection) else Body(length, response)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from boltzmann.errors import ConfigError, StoreConflict, StoreError, StoreUnavailable
 
 PROBE_KEY = "boltzmann/probe"
+ABSENT_KEY = "boltzmann/nothing"  # nobody writes it
 PROBE_BODY = b"boltzmann: a node that may write here checks it with this object\n"
 
 READ_SECONDS = 60.0  # silence after which a request to the own bucket is given up
@@ -112,15 +113,23 @@ class OwnBucket:
         except ValueError:
             return None
 
-    def takes(self) -> bool:
-        """Whether the bucket takes a write: asked without keys, it must not.
+    def powers(self) -> str:
+        """What these keys, or none, may do besides reading: "write", "remove", both, or "".
 
+        A write is tried with what stands there anyway, a removal where nothing is.
         Raises: StoreUnavailable.
         """
+        writes = self._may(lambda: self._put(PROBE_KEY, BytesIO(PROBE_BODY), {}))
+        removes = self._may(lambda: self._client.delete_object(Bucket=self._bucket, Key=ABSENT_KEY))
+        return " and ".join(["write"] * writes + ["remove"] * removes)
+
+    def _may(self, do: Callable[[], object]) -> bool:
         try:
-            return self._put(PROBE_KEY, BytesIO(PROBE_BODY), {})
+            with self._answers():
+                do()
         except ClientError:
             return False
+        return True
 
     def ensure(self, region: str) -> None:
         """Make the bucket, readable by everyone, where it is absent: for servers of our own.

@@ -1,4 +1,4 @@
-"""Reads of public buckets, bounded in time and size: a peer's misdeed is a Rejection."""
+"""Reads of everybody's buckets, bounded in time and size: a peer's misdeed is a Rejection."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ PIECE = 1 << 18  # bytes per read of a download, of which many run at once
 
 
 class PublicReader:
-    """Implements `boltzmann.ports.Reader`: unsigned, whole reads, each on its own connection.
+    """Implements `boltzmann.ports.Reader`: whole reads, each on its own connection, signed where
+    the address has read keys.
 
     A window reads one to three objects from each of many hosts, minutes apart, so kept connections
     would be closed by the time they could be used again.

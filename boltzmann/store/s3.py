@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from boltzmann.errors import ConfigError
+from boltzmann.privacy import shown
+from boltzmann.protocol.readkeys import ReadKeys
 from boltzmann.protocol.rejection import Rejection
 from boltzmann.store.address import checked_key, parse_address
 from boltzmann.store.own_bucket import (
@@ -47,6 +49,7 @@ class S3Store:
         *,
         region: str = "us-east-1",
         public_url: str | None = None,
+        read_keys: ReadKeys | None = None,
         connect_seconds: float = CONNECT_SECONDS,
         threads: int = 16,
         ca_bundle: Path | None = None,
@@ -54,7 +57,8 @@ class S3Store:
         """Nothing is sent yet; `check` is for start-up.
 
         `public_url`: the address peers read this bucket at where that is not
-        `<endpoint_url>/<bucket>`; `threads`: how many calls run at once; `ca_bundle`: a PEM file of
+        `<endpoint_url>/<bucket>`; `read_keys`: published, to read a bucket with that is not
+        public; `threads`: how many calls run at once; `ca_bundle`: a PEM file of
         the only authorities to trust, in place of the usual ones. Connections are direct, whatever
         proxy the environment names. Raises: ConfigError.
         """
@@ -68,6 +72,8 @@ class S3Store:
         self._address = _own_address("endpoint and bucket", f"{endpoint}/{bucket}")
         if public_url is not None:
             self._address = _own_address("public address", public_url)
+        if read_keys is not None:
+            self._address = read_keys.within(self._address)
         self._reader = PublicReader(
             parse_address(self._address).host, connect_seconds=connect_seconds, ca_bundle=ca_bundle
         )
@@ -75,12 +81,12 @@ class S3Store:
             *(endpoint, bucket, access_key, secret_key),
             *(region, connect_seconds, threads, ca_bundle),
         )
-        self._nobody = partial(
-            _open, endpoint, bucket, "", "", region, connect_seconds, 1, ca_bundle
-        )
+        self._as = partial(_open, endpoint, bucket)
+        self._single = (region, connect_seconds, 1, ca_bundle)
+        self._read_keys = read_keys
 
     def __repr__(self) -> str:
-        return f"S3Store({self._address})"
+        return f"S3Store({shown(self._address)})"
 
     @property
     def address(self) -> str:
@@ -112,7 +118,8 @@ class S3Store:
         return self._reader.download(address, key, path, exact_bytes=exact_bytes, seconds=seconds)
 
     def check(self, *, seconds: float = 10.0) -> None:
-        """This node may write to its bucket, and everybody may read it, within `seconds`.
+        """This node may write to its bucket, and everybody may read it, within `seconds`; keys that
+        are published for that can do nothing else.
 
         Raises: ConfigError, StoreUnavailable.
         """
@@ -120,9 +127,24 @@ class S3Store:
         found = self.get(self._address, PROBE_KEY, max_bytes=len(PROBE_BODY), seconds=seconds)
         if found != PROBE_BODY:
             why = found if isinstance(found, Rejection) else "another bucket answers there"
+            mend = (
+                "make the bucket readable by everyone, or give its public address"
+                if self._read_keys is None
+                else "let its read key get objects there"
+            )
+            where = f"{shown(self._address)}/{PROBE_KEY}"
+            raise ConfigError(f"Peers cannot read {where}: {why}; {mend}")
+        self._require_harmless()
+
+    def _require_harmless(self) -> None:
+        """Raises: ConfigError if the published keys can do more than read."""
+        if self._read_keys is None:
+            return
+        key_id, secret = self._read_keys.key_id, self._read_keys.secret
+        if powers := self._as(key_id, secret, *self._single).powers():
             raise ConfigError(
-                f"Peers cannot read {self._address}/{PROBE_KEY}: {why}; make the bucket readable "
-                "by everyone, or give its public address"
+                f"The read key {key_id} may {powers} objects of {shown(self._address)}, and "
+                f"everybody will have it: give one that may get this bucket's objects and no more"
             )
 
     def facts(self) -> BucketFacts:
@@ -135,7 +157,7 @@ class S3Store:
         return BucketFacts(
             creates_only=self._own.creates_only,
             skew_seconds=None if told is None else (told - before).total_seconds(),
-            open_to_all=self._nobody().takes(),
+            open_to_all=bool(self._as("", "", *self._single).powers()),
         )
 
     def ensure_bucket(self) -> None:
@@ -148,9 +170,15 @@ class S3Store:
 
 def _own_address(what: str, url: str) -> str:
     try:
-        return str(parse_address(url))
+        address = parse_address(url)
     except ValueError as error:
         raise ConfigError(f"The {what} of this node's bucket cannot be used: {error}") from error
+    if address.keys is not None:
+        raise ConfigError(
+            f"The {what} of this node's bucket cannot be used: {shown(url)} holds keys; give those "
+            f"that are for everybody as S3_READ_KEY_ID and S3_READ_SECRET"
+        )
+    return str(address)
 
 
 def _open(endpoint: str, bucket: str, *client: Any) -> OwnBucket:

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boltzmann.protocol.commitment import Commitment, Role, decode
+from boltzmann.protocol.readkeys import ReadKeys, parted
 
 A, B = "a1" * 32, "b2" * 32
 BUCKET = "https://account.r2.example.com/bucket"
@@ -32,11 +33,36 @@ GOLDEN: dict[str, tuple[Commitment, tuple[bytes, ...]]] = {
             b"csrKysrKysrKysrKysrKysrKysrKysrKysrKysrKysrI",
         ),
     ),
+    "miner with a private bucket": (
+        Commitment(Role.MINER, "run-1", "https://auto:KEY1:a%2Fb%2Bc%3D@h.example.com/bucket"),
+        (b"1m run-1 https://h.example.com/bucket kauto:KEY1:a/b+c=",),
+    ),
+    "validator with the longest keys": (
+        Commitment(
+            Role.VALIDATOR,
+            "run-1",
+            f"https://auto:{'1' * 32}:{'2' * 64}@{'a' * 32}.r2.cloudflarestorage.com/my-own-bucket",
+            manifest=(42, A),
+        ),
+        (
+            b"1v run-1 https://" + b"a" * 32 + b".r2.cloudflarestorage.com/my-own-bucket",
+            b"m42:oaGhoaGhoaGhoaGhoaGhoaGhoaGhoaGhoaGhoaGhoaE",
+            b"kauto:" + b"1" * 32 + b":" + b"2" * 64,
+        ),
+    ),
 }
 
 DIGESTS = st.binary(min_size=32, max_size=32).map(bytes.hex)
 RUNS = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", fullmatch=True)
-BUCKETS = st.from_regex(r"https?://[!-~]{1,100}", fullmatch=True)
+PUBLIC = st.from_regex(r"https?://[!-?A-~]{1,100}", fullmatch=True)
+KEYS = st.builds(
+    ReadKeys,
+    st.from_regex(r"[a-z0-9-]{1,12}", fullmatch=True),
+    st.from_regex(r"[A-Za-z0-9._-]{1,20}", fullmatch=True),
+    st.from_regex(r"[!-9;-~]{1,40}", fullmatch=True),
+)
+SHORT = st.from_regex(r"https?://[!-?A-~]{1,40}", fullmatch=True)
+BUCKETS = PUBLIC | st.builds(ReadKeys.within, KEYS, SHORT)
 COMMITMENTS = st.builds(
     Commitment,
     st.sampled_from(Role),
@@ -83,7 +109,7 @@ def test_garbage_is_no_record(fields: list[bytes]) -> None:
     assert decode(fields) is None
 
 
-@given(text=st.lists(st.text(" 1mvoc:/-_.htpsAZaz09", max_size=60), min_size=1, max_size=3))
+@given(text=st.lists(st.text(" 1mvock:/-_.htpsAZaz09", max_size=60), min_size=1, max_size=3))
 def test_near_garbage_never_raises(text: list[str]) -> None:
     found = decode([b"1m run http://x", *(part.encode() for part in text)])
     if found is not None:
@@ -137,6 +163,17 @@ GOOD = "1v run-1 https://h/b m42:oaGhoaGhoaGhoaGhoaGhoaGhoaGhoaGhoaGhoaGhoaE"
         GOOD + "\n",
         GOOD + " c",
         GOOD + " x1",
+        GOOD.replace("//h/b", "//auto:key:secret@h/b"),
+        GOOD.replace("//h/b", "//@h/b"),
+        GOOD + " k",
+        GOOD + " kkey:secret",
+        GOOD + " kauto:key:",
+        GOOD + " kAUTO:key:secret",
+        GOOD + " kauto:k/y:secret",
+        GOOD + " kauto:key:sec:ret",
+        GOOD + " kauto:key:secret kauto:key:secret",
+        GOOD + " k" + "a" * 25 + ":key:secret",
+        GOOD + " kauto:" + "k" * 65 + ":s",
     ],
 )
 def test_a_malformed_record_is_none(text: str) -> None:
@@ -164,8 +201,50 @@ def test_a_window_in_other_digits_is_none() -> None:
         Commitment(Role.VALIDATOR, "run-1", BUCKET, manifest=(1, A[:-2])),
         Commitment(Role.VALIDATOR, "run-1", BUCKET, manifest=(1, "x" * 64)),
         Commitment(Role.OWNER, "run-1", BUCKET, config=A + "00"),
+        Commitment(Role.MINER, "run-1", "https://key:secret@h/bucket"),
+        Commitment(Role.MINER, "run-1", "https://auto:key:a/b@h/bucket"),
+        Commitment(Role.MINER, "run-1", "https://auto:key:a%2fb@h/bucket"),
+        Commitment(Role.MINER, "run-1", "https://auto:key:%FF@h/bucket"),
+        Commitment(Role.MINER, "run-1", "https://auto:key:s@a@h/bucket"),
+        Commitment(
+            Role.VALIDATOR,
+            "r" * 32,
+            f"https://auto:{'k' * 60}:{'s' * 80}@{'h' * 100}",
+            manifest=(1, A),
+        ),
     ],
 )
 def test_what_could_not_be_read_back_is_not_written(commitment: Commitment) -> None:
     with pytest.raises(ValueError, match=r".+"):
         commitment.encode()
+
+
+def test_the_secret_of_read_keys_is_not_shown() -> None:
+    assert repr(ReadKeys("auto", "key", "hidden")) == "ReadKeys(region='auto', key_id='key')"
+
+
+@given(keys=KEYS, bucket=PUBLIC)
+def test_keys_go_into_an_address_and_come_out(keys: ReadKeys, bucket: str) -> None:
+    address = keys.within(bucket)
+    assert parted(address) == (bucket, keys)
+    assert address.count("@") == 1
+    with pytest.raises(ValueError, match="has none"):
+        keys.within(address)
+
+
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        (("", "key", "secret"), "region"),
+        (("EU", "key", "secret"), "region"),
+        (("auto", "", "secret"), "key id"),
+        (("auto", "k ey", "secret"), "key id"),
+        (("auto", "key", ""), "secret of the read key key"),
+        (("auto", "key", "a b"), "secret of the read key key"),
+        (("auto", "key", "schlüssel"), "secret of the read key key"),
+    ],
+)
+def test_keys_that_no_record_can_hold_are_named(parts: tuple[str, str, str], named: str) -> None:
+    with pytest.raises(ValueError, match=named) as refused:
+        ReadKeys(*parts)
+    assert not parts[2] or parts[2] not in str(refused.value) or parts[2] == "secret"
