@@ -15,6 +15,7 @@ COPY boltzmann/ boltzmann/
 USER 1000
 ENV WORKDIR=/data \
     BT_WALLET_PATH=/wallets \
+    XDG_CACHE_HOME=/data/cache \
     PYTHONUNBUFFERED=1
 VOLUME /data
 STOPSIGNAL SIGINT

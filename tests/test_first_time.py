@@ -62,6 +62,36 @@ def test_what_is_asked_for_is_what_the_node_reads(env_file: Path) -> None:
     assert found.secret_key.reveal() == ANSWERS["AWS_SECRET_ACCESS_KEY"]
 
 
+@pytest.mark.parametrize(
+    ("name", "answer", "why"),
+    [
+        ("NETUID", "two", "must be a whole number"),
+        ("NETUID", "70000", "must be 0 to 65535"),
+        ("BUCKET", "My Bucket", "not an S3 bucket name"),
+        ("BUCKET", "a/b", "is not http(s)://"),
+        ("S3_ENDPOINT_URL", "s3.example.com", "is not http(s)://"),
+        ("S3_ENDPOINT_URL", "https://key:hidden@s3.example.com", "read keys"),
+        ("AWS_SECRET_ACCESS_KEY", "hid\rden", "carriage returns"),
+    ],
+)
+def test_an_answer_that_cannot_be_is_asked_for_again(
+    env_file: Path, name: str, answer: str, why: str
+) -> None:
+    person, first = Person(), [answer]
+    told = []
+
+    def ask(text: str, is_secret: bool) -> str:
+        if f"[{name}]" not in text:
+            return person(text, is_secret)
+        told.append(text)
+        return first.pop() if first else ANSWERS[name]
+
+    ask_for(missing_settings({}, {}, env_file), ask, env_file)
+    assert len(told) == 2
+    assert why in told[1] and "hidden" not in told[1] and "hid\r" not in told[1]
+    assert settings_from({}, {}, env_file).netuid == 220
+
+
 def test_only_this_user_can_read_it(env_file: Path) -> None:
     env_file.write_text("DEVICE=cpu\n")
     env_file.chmod(0o644)

@@ -6,12 +6,11 @@ import asyncio
 import shutil
 import stat
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from boltzmann.app.nodeconfig import NodeConfig
 from boltzmann.app.setup import open_store
@@ -19,7 +18,7 @@ from boltzmann.chain.connect import connect
 from boltzmann.chain.keys import WalletKeys, load_wallet, require_registered
 from boltzmann.config import RunConfig
 from boltzmann.errors import BoltzmannError
-from boltzmann.node.runconfig import find_run
+from boltzmann.node.runconfig import find_run, is_local
 from boltzmann.privacy import shown
 from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.commitment import Role
@@ -30,6 +29,11 @@ if TYPE_CHECKING:
 
 _READ_SECONDS = 30.0
 _SKEW_SECONDS = 60.0  # S3 refuses requests that are signed 15 minutes off
+# What a check needs of the settings, by the names of their fields.
+_NEEDS = {
+    "chain": frozenset({"netuid"}),
+    "bucket": frozenset({"bucket", "endpoint", "access_key", "secret_key"}),
+}
 _STATE_BYTES = 12  # per parameter: θ, m, v in float32
 
 
@@ -62,13 +66,16 @@ class _Found:
     run: RunConfig | None = None
 
 
-async def examine(settings: NodeConfig, role: Role) -> AsyncIterator[Finding]:
+async def examine(
+    settings: NodeConfig, role: Role, unset: frozenset[str] = frozenset()
+) -> AsyncIterator[Finding]:
     """Every check, in the order in which a node meets them; nothing raises, nothing is changed
-    but the probe object in the own bucket."""
+    but the probe object in the own bucket. `unset`: fields that hold nothing of use: what needs
+    them is skipped."""
     found = _Found()
     try:
         for check in (_wallet, _chain, _registration, _bucket, _bucket_details, _run):
-            async for finding in _guarded(check.__name__.strip("_"), check(settings, found)):
+            async for finding in _findings(check, settings, found, unset):
                 yield finding
         yield _permit(role, found)
         for local in (_data, _device, _disk):
@@ -78,11 +85,13 @@ async def examine(settings: NodeConfig, role: Role) -> AsyncIterator[Finding]:
             await found.chain.close()
 
 
-async def examine_bucket(settings: NodeConfig) -> AsyncIterator[Finding]:
+async def examine_bucket(
+    settings: NodeConfig, unset: frozenset[str] = frozenset()
+) -> AsyncIterator[Finding]:
     """The checks of the own bucket only."""
     found = _Found()
     for check in (_bucket, _bucket_details):
-        async for finding in _guarded(check.__name__.strip("_"), check(settings, found)):
+        async for finding in _findings(check, settings, found, unset):
             yield finding
 
 
@@ -96,9 +105,18 @@ def examine_file(env_file: Path) -> Iterator[Finding]:
         )
 
 
-async def _guarded(name: str, findings: AsyncIterator[Finding]) -> AsyncIterator[Finding]:
+async def _findings(
+    check: Callable[[NodeConfig, _Found], AsyncIterator[Finding]],
+    settings: NodeConfig,
+    found: _Found,
+    unset: frozenset[str],
+) -> AsyncIterator[Finding]:
+    name = check.__name__.strip("_")
+    if _NEEDS.get(name, frozenset()) & unset:
+        yield Finding(name, Mark.SKIPPED, "needs the settings named above")
+        return
     try:
-        async for finding in findings:
+        async for finding in check(settings, found):
             yield finding
     except BoltzmannError as error:
         yield Finding(name, Mark.FAILED, str(error))
@@ -148,7 +166,8 @@ async def _bucket_details(settings: NodeConfig, found: _Found) -> AsyncIterator[
     if facts.open_to_all:
         yield Finding(
             "bucket_writes",
-            Mark.WARNING if _is_local(found.store.address) else Mark.FAILED,
+            # Local networks' servers take any keys.
+            Mark.WARNING if is_local(found.store.address) else Mark.FAILED,
             f"anybody may write to {shown(found.store.address)} without keys: take public write "
             f"access away, or others put their work, or none, in the place of yours",
         )
@@ -164,11 +183,6 @@ async def _bucket_details(settings: NodeConfig, found: _Found) -> AsyncIterator[
             "processes under this hotkey",
         )
     yield _clock(facts.skew_seconds)
-
-
-def _is_local(address: str) -> bool:
-    """Whether only this machine reaches it: the S3 servers that tests start take any keys."""
-    return urlsplit(address).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def _clock(skew: float | None) -> Finding:

@@ -11,9 +11,10 @@ from typing import Any
 
 from dotenv import set_key
 
-from boltzmann.app.nodeconfig import NodeConfig
-from boltzmann.app.settings import ENV_FILE, stored_settings
+from boltzmann.app.nodeconfig import NodeConfig, require_netuid
+from boltzmann.app.settings import ENV_FILE, convert, stored_settings
 from boltzmann.errors import ConfigError
+from boltzmann.store.address import parse_address
 
 PRIVATE = stat.S_IRUSR | stat.S_IWUSR
 # Asked for although there is a default: it is nobody's guess.
@@ -44,16 +45,6 @@ def missing_settings(
     )
 
 
-def indispensable(
-    flags: Mapping[str, str | None],
-    environment: Mapping[str, str] = os.environ,
-    env_file: Path = ENV_FILE,
-) -> tuple[Field[Any], ...]:
-    """Those of them without which no node starts. Raises: as `missing_settings`."""
-    missing = missing_settings(flags, environment, env_file)
-    return tuple(item for item in missing if item.default is MISSING)
-
-
 def ask_for(items: tuple[Field[Any], ...], ask: Ask, env_file: Path = ENV_FILE) -> int:
     """Ask for each setting and write the answers down, for this user's eyes only; how many.
 
@@ -79,7 +70,27 @@ def _answer(item: Field[Any], ask: Ask) -> str:
     default = "" if item.default is MISSING else str(item.default)
     text = f"{item.metadata['help']} [{item.metadata['env']}]"
     shown = f"{text} (default: {default})" if default else text
+    fault = ""
     while True:
-        answer = ask(f"{shown}: ", item.type == "Secret").strip()
-        if answer or item.default is not MISSING:
-            return answer or default
+        answer = ask(f"{fault}{shown}: ", item.type == "Secret").strip()
+        if not answer:
+            if item.default is not MISSING:
+                return default
+            continue
+        try:
+            _check(item, answer)
+        except (ConfigError, ValueError) as error:
+            fault = f"{error}\n"
+        else:
+            return answer
+
+
+def _check(item: Field[Any], answer: str) -> None:
+    """Raises: ConfigError or ValueError for an answer that would stop the node at its start."""
+    value = convert(item, answer)
+    if item.name == "netuid":
+        require_netuid(value)
+    elif item.name == "endpoint":
+        parse_address(answer.rstrip("/"))
+    elif item.name == "bucket":
+        parse_address(f"https://host/{answer}")

@@ -38,21 +38,34 @@ def settings_from(
     environment: Mapping[str, str] = os.environ,
     env_file: Path = ENV_FILE,
 ) -> NodeConfig:
-    """The settings, from flags by field name. Raises: ConfigError naming all that is missing."""
+    """The settings, from flags by field name. Raises: ConfigError naming all that is amiss."""
+    values, faults = settled(flags, environment, env_file)
+    if faults:
+        raise ConfigError("; ".join(faults.values()))
+    return NodeConfig(**values)
+
+
+def settled(
+    flags: Mapping[str, str | None],
+    environment: Mapping[str, str] = os.environ,
+    env_file: Path = ENV_FILE,
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Values, and what is missing or malformed, by field. Raises: ConfigError for `.env`."""
     stored = stored_settings(env_file)
     values: dict[str, Any] = {}
-    missing: list[str] = []
+    faults: dict[str, str] = {}
     for item in fields(NodeConfig):
         name = item.metadata["env"]
         given = flags.get(item.name)
         text = given if given is not None else environment.get(name) or stored.get(name)
         if not text and item.default is MISSING:
-            missing.append(_missing(item, env_file))
+            faults[item.name] = _missing(item, env_file)
         elif text is not None:
-            values[item.name] = _convert(item, text)
-    if missing:
-        raise ConfigError("; ".join(missing))
-    return NodeConfig(**values)
+            try:
+                values[item.name] = convert(item, text)
+            except ConfigError as error:
+                faults[item.name] = str(error)
+    return values, faults
 
 
 def chosen_setting(
@@ -66,7 +79,7 @@ def chosen_setting(
     variable = item.metadata["env"]
     text = flag or environment.get(variable) or stored_settings(env_file).get(variable)
     if text:
-        return _convert(item, text)
+        return convert(item, text)
     if item.default is MISSING:
         raise ConfigError(_missing(item, env_file))
     return item.default
@@ -126,7 +139,8 @@ def _metavar(flag: str) -> str:
     return flag.lstrip("-").rpartition(".")[2].upper()
 
 
-def _convert(item: Field[Any], text: str) -> Any:
+def convert(item: Field[Any], text: str) -> Any:
+    """A setting's value from its text. Raises: ConfigError if the text cannot be one."""
     if item.type == "int":
         try:
             return int(text)

@@ -38,31 +38,38 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check and tell. Raises: BoltzmannError for settings that are missing or malformed."""
-    from boltzmann.app.firsttime import indispensable
-    from boltzmann.app.settings import settings_from
+    """Check and tell. Raises: BoltzmannError for settings that contradict each other."""
+    from boltzmann.app.nodeconfig import NodeConfig, Secret
+    from boltzmann.app.settings import settled
 
     flags = vars(options)
     if options.what == "bucket":
         flags["netuid"] = flags["netuid"] or "0"  # a bucket is of no subnet
-    missing = indispensable(flags)
-    for item in missing:
-        names = " or ".join(filter(None, (item.metadata["flag"], item.metadata["env"])))
-        _print(options.json, "setting", "failed", f"{names}, the {item.metadata['help']}: not set")
-    if missing:
-        mend = "`boltzmann setup` asks for these; or `cp .env.example .env`, and fill it in"
+    values, faults = settled(flags)
+    for fault in faults.values():
+        _print(options.json, "setting", "failed", fault)
+    if faults:
+        mend = (
+            "`boltzmann setup` asks for what is not set, or `cp .env.example .env` and fill it in"
+        )
         _print(options.json, "mend", "skipped", mend)
-        return 1
-    return asyncio.run(_tell(options, settings_from(flags)))
+    # Stand-ins for what has no default: nothing that needs them is looked at.
+    nothing = {"netuid": 0, "bucket": "", "endpoint": ""}
+    nothing |= {"access_key": Secret(""), "secret_key": Secret("")}
+    settings = NodeConfig(**{**nothing, **values})
+    return max(int(bool(faults)), asyncio.run(_tell(options, settings, frozenset(faults))))
 
 
-async def _tell(options: argparse.Namespace, settings: NodeConfig) -> int:
+async def _tell(options: argparse.Namespace, settings: NodeConfig, unset: frozenset[str]) -> int:
     from boltzmann.app.doctor import Mark, examine, examine_bucket, examine_file
     from boltzmann.app.settings import ENV_FILE
     from boltzmann.protocol.commitment import Role
 
     role = Role.VALIDATOR if options.validator else Role.MINER
-    checks = examine_bucket(settings) if options.what == "bucket" else examine(settings, role)
+    if options.what == "bucket":
+        checks = examine_bucket(settings, unset)
+    else:
+        checks = examine(settings, role, unset)
     failed = False
     for finding in examine_file(ENV_FILE):
         _show(options.json, finding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -32,7 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         lend_to_libraries()
         code: int = options.run(options)
+        sys.stdout.flush()
     except BoltzmannError as error:
         print(f"boltzmann: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # its reader has seen enough, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left goes nowhere
         return 1
     return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from urllib.parse import urlsplit
 
 from boltzmann.config import RunConfig
 from boltzmann.errors import ConfigError
@@ -49,9 +50,14 @@ async def find_run(
         seconds=seconds,
     )
     if isinstance(data, Rejection):
+        mend = (
+            "a local network's buckets are there while it runs"
+            if is_local(record.bucket)
+            else "check the network, or tell the subnet's owner"
+        )
         raise ConfigError(
             f"run.toml of run {record.run} cannot be read from the owner's bucket "
-            f"{shown(record.bucket)}: {data}; check the network, or tell the subnet's owner"
+            f"{shown(record.bucket)}: {data}; {mend}"
         )
     found = hashlib.sha256(data).hexdigest()
     if found != record.config:
@@ -67,3 +73,8 @@ async def find_run(
             f"committed it as run {record.run} on netuid {netuid}: tell the subnet's owner"
         )
     return config
+
+
+def is_local(address: str) -> bool:
+    """Whether only this machine reaches it, as the S3 servers that local networks start."""
+    return urlsplit(address).hostname in ("127.0.0.1", "localhost", "::1")

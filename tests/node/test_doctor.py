@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -124,8 +127,43 @@ def test_without_settings_each_that_is_missing_has_a_line(machine: Machine) -> N
     )
     lines = ended.output.splitlines()
     assert ended.code == 1
-    assert [line.split()[0] for line in lines] == ["failed"] * 3 + ["skipped"]
-    assert "S3_ENDPOINT_URL" in lines[0] and "boltzmann setup" in lines[-1]
+    assert [line.split()[0] for line in lines] == ["failed"] * 3 + ["skipped"] * 3
+    assert "S3_ENDPOINT_URL" in lines[0] and "boltzmann setup" in lines[3]
+    assert "needs the settings named above" in lines[4]
+
+
+def test_what_needs_no_missing_setting_is_looked_at(machine: Machine) -> None:
+    env_file = machine.folder("half-set") / ".env"
+    lines = env_file.read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("BUCKET=")]
+    env_file.write_text("\n".join([*kept, "ACTUAL_BATCH_SIZE=many", ""]))
+    ended = machine.start(
+        ["-m", "boltzmann"], "half-set", {"PYTHONPATH": str(ROOT)}, "doctor", "--json", again=True
+    )
+    rows = {row["check"]: row for row in map(json.loads, ended.output.splitlines())}
+    assert ended.code == 1
+    told = [json.loads(line)["detail"] for line in ended.output.splitlines()][:2]
+    assert "BUCKET is not set" in told[0]
+    assert "must be a whole number, got 'many'" in told[1]
+    marks = {check: row["mark"] for check, row in rows.items()}
+    assert {check for check, mark in marks.items() if mark == "ok"} == {
+        *("wallet", "chain", "registration", "device", "disk")
+    }
+    assert (marks["bucket"], marks["run"]) == ("skipped", "skipped")
+
+
+def test_a_reader_that_has_seen_enough_gets_no_traceback(machine: Machine) -> None:
+    folder = machine.folder("head")
+    command = f"{sys.executable} -m boltzmann config reference | head -n 1"
+    ended = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        cwd=folder,
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (ended.stdout, ended.stderr) == ("# Configuration\n", "")
 
 
 def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
