@@ -84,7 +84,9 @@ def hear(node: Node, book: Book, this: Round, receipts: Mapping[str, Receipt]) -
 
     A few failures at most, which a recomputation found, of who is not found out here as well, and
     none of a validator that has raised a false alarm lately: alarms must not keep a validator from
-    its own audits, nor honest members out. Who is shown other bytes than others cannot check them.
+    its own audits, nor honest members out. The others wait for the next windows: cheats that turn
+    all at once must not hide behind each other. Who is shown other bytes than others cannot check
+    them.
     """
     told = [
         Alarm(witness, verdict)
@@ -94,15 +96,20 @@ def hear(node: Node, book: Book, this: Round, receipts: Mapping[str, Receipt]) -
     ]
     for alarm in told:
         book.cover(alarm.verdict)
-    alarms = [
+    fresh = [
         alarm
         for alarm in told
         if alarm.verdict.refusal in _CAN_BE_CHECKED
-        and alarm.verdict.window >= this.window - 1  # what is older was heard, or is out of reach
-        and not book.is_muted(alarm.witness, this.window)
+        and alarm.verdict.window >= this.window - 1  # what is older was heard, or waits
+    ]
+    alarms = [
+        alarm
+        for alarm in dict.fromkeys((*book.waiting, *fresh))
+        if not book.is_muted(alarm.witness, this.window)
         and not book.has_failed(alarm.verdict.hotkey)
     ]
-    this.alarms = node.private.sample(alarms, min(len(alarms), MOST_ALARMS))
+    node.private.shuffle(alarms)
+    this.alarms, book.waiting = alarms[:MOST_ALARMS], tuple(alarms[MOST_ALARMS:])
     for alarm in this.alarms:
         book.doubt(alarm.verdict)
 

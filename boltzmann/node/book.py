@@ -9,6 +9,7 @@ from pathlib import Path
 
 from boltzmann.errors import CorruptState
 from boltzmann.node.outbox import write_whole
+from boltzmann.node.round import Alarm
 from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rewards import Standing
@@ -17,10 +18,14 @@ _NEVER = 1 << 32
 
 
 class Book:
-    """Standings by hotkey and registration: a hotkey that lost its slot starts from zero."""
+    """Standings by hotkey and registration: a hotkey that lost its slot starts from zero.
+
+    `waiting`: alarms of other validators for which no window had room yet; not kept.
+    """
 
     def __init__(self, path: Path) -> None:
         """Raises: CorruptState if the file is there but cannot be read."""
+        self.waiting: tuple[Alarm, ...] = ()
         self._path = path
         self._standings: dict[str, Standing] = {}
         self._verdicts: dict[str, Verdict] = {}
@@ -151,6 +156,7 @@ class Book:
                 self._doubts.pop(neuron.hotkey, None)
                 self._covered.pop(neuron.hotkey, None)
                 self._probation.pop(neuron.hotkey, None)
+                self.waiting = tuple(a for a in self.waiting if a.verdict.hotkey != neuron.hotkey)
         self._standings = fresh
         self._verdicts = {h: v for h, v in self._verdicts.items() if h in fresh}
         self._counted = {h: row for h, row in self._counted.items() if h in fresh}
