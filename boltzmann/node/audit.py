@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
 from boltzmann.node.book import Book
 from boltzmann.node.node import Node
-from boltzmann.node.round import Alarm, Received, Round, Task, on_page, reopen
+from boltzmann.node.round import Received, Round, Task, on_page, reopen
 from boltzmann.protocol import aggregate
 from boltzmann.protocol.auditing import chance, renewal, responsible, second_chance
-from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Receipt, Verdict
-from boltzmann.protocol.rejection import ABSENCES, RECOMPUTED, Reason, Rejection
+from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
+from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
 from boltzmann.protocol.rewards import absent, audited, earned, failed, unearned, weights
 from boltzmann.protocol.scoring import compare, compare_page, judge
 from boltzmann.protocol.wire import Opened
 
-MOST_ALARMS = 8  # of others that are looked at again in a window
-_CAN_BE_CHECKED = frozenset(reason.value for reason in RECOMPUTED)
 MANY = 3  # failed audits in a window that make a validator doubt itself if nobody passes
 
 
@@ -79,69 +76,15 @@ def _shuffled(node: Node, tasks: list[Task]) -> list[Task]:
     return node.private.sample(tasks, len(tasks))
 
 
-def hear(node: Node, book: Book, this: Round, receipts: Mapping[str, Receipt]) -> None:
-    """Take in what other validators' audits say: whom they have audited, and whom they failed.
-
-    A few failures at most, which a recomputation found, of who is not found out here as well, and
-    none of a validator that has raised a false alarm lately: alarms must not keep a validator from
-    its own audits, nor honest members out. The others wait for the next windows: cheats that turn
-    all at once must not hide behind each other. Who is shown other bytes than others cannot check
-    them.
-    """
-    told = [
-        Alarm(witness, verdict)
-        for witness, receipt in receipts.items()
-        for verdict in receipt.verdicts
-        if witness != node.hotkey
-    ]
-    for alarm in told:
-        book.cover(alarm.verdict)
-    fresh = [
-        alarm
-        for alarm in told
-        if alarm.verdict.refusal in _CAN_BE_CHECKED
-        and alarm.verdict.window >= this.window - 1  # what is older was heard, or waits
-    ]
-    alarms = [
-        alarm
-        for alarm in dict.fromkeys((*book.waiting, *fresh))
-        if not book.is_muted(alarm.witness, this.window)
-        and not book.has_failed(alarm.verdict.hotkey)
-    ]
-    node.private.shuffle(alarms)
-    this.alarms, book.waiting = alarms[:MOST_ALARMS], tuple(alarms[MOST_ALARMS:])
-    for alarm in this.alarms:
-        book.doubt(alarm.verdict)
-
-
-def look_again(rounds: Sequence[Round]) -> None:
-    """Queue what other validators' audits have failed in these rounds, before anything else.
-
-    Who is found out by one validator so owes the same to all: each goes by its own recomputation.
-    """
-    alarms = [alarm for this in rounds for alarm in this.alarms]
-    for this in rounds:
-        for alarm in alarms:
-            verdict = alarm.verdict
-            pages = this.pages.get(verdict.hotkey, ())
-            if (
-                verdict.window == this.window
-                and verdict.hotkey in this.received
-                and verdict.hotkey not in this.unpaid
-                and verdict.page in (-1, *pages)
-            ):
-                place = None if verdict.page < 0 else pages.index(verdict.page)
-                this.queue.insert(0, Task(verdict.hotkey, place, alarm.witness))
-
-
 async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcomers: bool) -> None:
-    """Work through the queue until `block`; with `newcomers`, those without trust only.
+    """Work through the queue until `block`; with `newcomers`, whom others have failed and those
+    without trust only.
 
     Ends as soon as the state has gone beyond the round: its parameters are out of reach then.
     """
     while this.queue and node.blocks.latest < block and _is_within_reach(node, this):
         task = this.queue[0]
-        if newcomers and _is_known(node, book, this, task.hotkey):
+        if newcomers and not task.accuser and _is_known(node, book, this, task.hotkey):
             return
         received = this.received[task.hotkey]
         finding = await node.worker.run(partial(examine, node, this, task, received))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from boltzmann.node.candidate import Candidate
+from boltzmann.node.membership import Peer
 from boltzmann.node.node import Node
 from boltzmann.node.objects import ballot_key, proposal_key, receipt_key
 from boltzmann.node.round import Round
@@ -82,7 +83,9 @@ async def look_for_receipts(node: Node, desk: Desk) -> None:
         receipt = open_receipt(data, run, window, witness, node.verify)
         return receipt if isinstance(receipt, Rejection) else (receipt, digest(data))
 
-    desk.receipts |= await _read(node, desk, wanted, receipt_key(run, window), opened)
+    desk.receipts |= await read_documents(
+        node, desk.this.council.validators, wanted, receipt_key(run, window), opened
+    )
 
 
 async def look_for_proposals(node: Node, desk: Desk) -> None:
@@ -99,7 +102,9 @@ async def look_for_proposals(node: Node, desk: Desk) -> None:
     def opened(data: bytes, leader: str) -> Proposal | Rejection:
         return open_proposal(data, run, window, leader, node.verify)
 
-    desk.proposals |= await _read(node, desk, wanted, proposal_key(run, window), opened)
+    desk.proposals |= await read_documents(
+        node, desk.this.council.validators, wanted, proposal_key(run, window), opened
+    )
 
 
 async def look_for_ballots(node: Node, desk: Desk, proposal: Proposal) -> None:
@@ -113,13 +118,15 @@ async def look_for_ballots(node: Node, desk: Desk, proposal: Proposal) -> None:
         )
         return ballot if isinstance(ballot, Rejection) else (ballot, data)
 
-    desk.ballots |= await _read(node, desk, wanted, key, opened, MAX_BALLOT_BYTES)
+    desk.ballots |= await read_documents(
+        node, desk.this.council.validators, wanted, key, opened, MAX_BALLOT_BYTES
+    )
 
 
-async def _read(
+async def read_documents(
     node: Node,
-    desk: Desk,
-    wanted: list[str],
+    validators: Mapping[str, Peer],
+    wanted: Sequence[str],
     key: str,
     opened: Callable[[bytes, str], T | Rejection],
     max_bytes: int = MAX_DOCUMENT_BYTES,
@@ -129,7 +136,7 @@ async def _read(
         *(
             asyncio.to_thread(
                 node.store.get,
-                desk.this.council.validators[hotkey].bucket,
+                validators[hotkey].bucket,
                 key,
                 max_bytes=max_bytes,
                 seconds=node.fetch_seconds,

@@ -26,6 +26,10 @@ def receipt_key(run: str, window: int) -> str:
     return f"{run}/{window}/receipt"
 
 
+def alarms_key(run: str, window: int) -> str:
+    return f"{run}/{window}/alarms"
+
+
 def payroll_key(run: str, window: int) -> str:
     return f"{run}/{window}/payroll"
 

@@ -17,7 +17,7 @@ from boltzmann.node.membership import Peer, miners
 from boltzmann.node.node import Node
 from boltzmann.protocol.aggregate import BLOCK
 from boltzmann.protocol.points import Points, draw
-from boltzmann.protocol.receipts import Verdict
+from boltzmann.protocol.receipts import Receipt, Verdict
 from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.reveal import Pledge
 from boltzmann.protocol.scoring import OnPage
@@ -83,8 +83,9 @@ class Round:
     commits; `received` and `refused`: what came of each member; `is_witness`: whether everything
     was read in time, so that this node may say what it saw; `queue`: audits still to do, in order;
     `losses`: what they recomputed, in nats per token; `passed` and `failed`: whose work an audit
-    passed, and what audits failed; `unpaid`: who gets nothing for this window; `alarms`: failed
-    audits, of this window or earlier ones, that the window's receipts tell of.
+    passed, and what audits failed; `told`: how many of those this node has told the others of;
+    `unpaid`: who gets nothing for this window; `receipts` by witness, once they are read;
+    `alarms`: failed audits of others, of this window or earlier ones, to be looked at.
     """
 
     duty: Duty
@@ -101,7 +102,9 @@ class Round:
     losses: list[float] = field(default_factory=list)
     passed: set[str] = field(default_factory=set)
     failed: list[Verdict] = field(default_factory=list)
+    told: int = 0
     unpaid: set[str] = field(default_factory=set)
+    receipts: Mapping[str, Receipt] = field(default_factory=dict)
     alarms: list[Alarm] = field(default_factory=list)
 
     @property

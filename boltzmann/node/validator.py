@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Awaitable
 
 from boltzmann.node.agree import agree
-from boltzmann.node.audit import audit_until, hear, look_again, plan, refuse, report, settle
+from boltzmann.node.alarms import hear, heed, look_again, news, overhear, sound
+from boltzmann.node.audit import audit_until, plan, refuse, report, settle
 from boltzmann.node.book import Book
 from boltzmann.node.budget import tell_budget
 from boltzmann.node.checkpoints import Checkpoints
@@ -41,16 +42,22 @@ async def validate(node: Node) -> None:
         await mirror_manifest(node, window)
         duty = await assign(node, window)
         collecting = asyncio.create_task(collect(node, duty))
+        sounding: asyncio.Task[None] | None = None
         try:
             with node.stage(Stage.PAY, window):
                 # Weights wait for a block: who comes back late has a window to agree on first.
                 if node.blocks.latest < node.clock.close(window):
                     await payday.settle(node, book)
             await conclude(node, book, rounds, node.clock.close(window))
-            rounds.append(await validate_window(node, book, duty, collecting))
+            sounding = asyncio.create_task(sound(node, window, news(rounds)))
+            del rounds[:-1]
+            rounds.append(await validate_window(node, book, duty, collecting, rounds))
+            await sounding
         finally:
-            collecting.cancel()
-            await asyncio.gather(collecting, return_exceptions=True)
+            begun = [task for task in (collecting, sounding) if task is not None]
+            for task in begun:
+                task.cancel()
+            await asyncio.gather(*begun, return_exceptions=True)
 
     try:
         await forever(node, one_window)
@@ -67,35 +74,44 @@ async def conclude(node: Node, book: Book, rounds: list[Round], block: int) -> N
     if rounds:
         settle(node, book, rounds[-1])
         report(node, book, rounds[-1])
-    del rounds[:-1]
 
 
 async def validate_window(
-    node: Node, book: Book, duty: Duty, collecting: Awaitable[Collected]
+    node: Node,
+    book: Book,
+    duty: Duty,
+    collecting: Awaitable[Collected],
+    rounds: list[Round],
 ) -> Round:
-    """Read the window's deltas, audit the newcomers, say what was seen, and agree on the update."""
+    """Read the window's deltas, audit the newcomers, say what was seen, and agree on the update.
+
+    `rounds`: the one before, whose deltas the others' alarms are about.
+    """
     clock, window, laps = node.clock, duty.window, Laps()
     this = await open_round(node, duty)
     # Not the members only: who got no pages this time keeps its standing.
     registered = await node.chain.neurons(clock.open(window))
     book.enrol(neuron for neuron in registered if neuron.hotkey in this.pages)
-    collected = await collecting
+    collected, told = await asyncio.gather(collecting, overhear(node, this))
     laps.end("wait")
     await ingest(node, this, collected)
     for hotkey, why in this.refused.items():
         refuse(node, book, this, hotkey, why)
     laps.end("ingest")
-    await plan(node, book, this)
     with node.stage(Stage.AUDIT, window):
+        await heed(node, book, rounds, told, clock.receipts_by(window))
+        await plan(node, book, this)
         await audit_until(node, book, this, clock.receipts_by(window), newcomers=True)
         book.save()
     laps.end("audit")
     with node.stage(Stage.RECEIPT, window):
-        await publish_receipt(node, book, this)
+        if await publish_receipt(node, book, this):
+            news((*rounds, this))  # all of it is told now
     desk = await agree(node, this)
-    receipts = {witness: receipt for witness, (receipt, _) in desk.receipts.items()}
-    hear(node, book, this, receipts)
-    two_faced = equivocators(receipts, node.verify)
+    this.receipts = {witness: receipt for witness, (receipt, _) in desk.receipts.items()}
+    told = {witness: receipt.verdicts for witness, receipt in this.receipts.items()}
+    hear(node, book, (*rounds, this), told)
+    two_faced = equivocators(this.receipts, node.verify)
     for hotkey in sorted(two_faced & set(this.members)):
         refuse(node, book, this, hotkey, Rejection(Reason.EQUIVOCATED))
     laps.end("agree")

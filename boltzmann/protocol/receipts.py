@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -75,10 +76,7 @@ class Receipt:
         body = {
             "entries": [[e.hotkey, e.sha256, e.signature, e.refusal] for e in self.entries],
             "run": self.run,
-            "verdicts": [
-                [v.hotkey, v.window, v.refusal, v.score.hex(), v.gate.hex(), v.norm.hex(), v.page]
-                for v in self.verdicts
-            ],
+            "verdicts": verdict_rows(self.verdicts),
             "window": self.window,
         }
         return seal_document(_KIND, body, hotkey, sign)
@@ -104,14 +102,28 @@ def open_receipt(
 
 def _read(fields: Fields) -> Receipt:
     entries = tuple(_entry(row) for row in fields.rows("entries", 4))
-    verdicts = tuple(_verdict(row) for row in fields.rows("verdicts", 7))
-    receipt = Receipt(fields.name("run"), fields.count("window"), entries, verdicts)
+    window = fields.count("window")
+    receipt = Receipt(fields.name("run"), window, entries, read_verdicts(fields, window))
     fields.end()
     sorted_unique("entries", [entry.hotkey for entry in entries])
-    sorted_unique("verdicts", [verdict.hotkey for verdict in verdicts])
-    if any(verdict.window > receipt.window for verdict in verdicts):
-        raise Malformed("a verdict on a window to come")
     return receipt
+
+
+def verdict_rows(verdicts: Iterable[Verdict]) -> list[list[object]]:
+    """As they stand in a document."""
+    return [
+        [v.hotkey, v.window, v.refusal, v.score.hex(), v.gate.hex(), v.norm.hex(), v.page]
+        for v in verdicts
+    ]
+
+
+def read_verdicts(fields: Fields, window: int) -> tuple[Verdict, ...]:
+    """The verdicts of a document of `window`, in hotkey order. Raises: Malformed."""
+    verdicts = tuple(_verdict(row) for row in fields.rows("verdicts", 7))
+    sorted_unique("verdicts", [verdict.hotkey for verdict in verdicts])
+    if any(verdict.window > window for verdict in verdicts):
+        raise Malformed("a verdict on a window to come")
+    return verdicts
 
 
 def _entry(row: list[Any]) -> Entry:

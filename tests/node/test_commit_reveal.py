@@ -125,7 +125,7 @@ async def test_who_starts_after_the_commits_deadline_is_no_witness_but_votes(
         assert not collected.in_time
         tasks = of.agreeing(here)
         window = asyncio.create_task(
-            validate_window(node, Book(tmp_path / "late.json"), duty, collect(node, duty))
+            validate_window(node, Book(tmp_path / "late.json"), duty, collect(node, duty), [])
         )
         await of.reach(CLOCK.turn(1, 0))
         await asyncio.wait_for(asyncio.gather(*tasks.values()), DEADLINE_S)
@@ -190,6 +190,7 @@ async def test_who_commits_to_different_bytes_for_different_witnesses_is_out(
                     of.books[name],
                     of.duties[name],
                     collect(of.nodes[name].node, of.duties[name]),
+                    [],
                 )
             )
             for name in STAKES

@@ -238,7 +238,7 @@ async def test_a_miner_without_pages_keeps_its_standing(s3: str, tmp_path: Path)
         for hotkey in hotkeys:
             book[hotkey] = replace(book[hotkey], moving=0.8)
         duty = await assign(node.node, 1)
-        this = await validate_window(node.node, book, duty, collect(node.node, duty))
+        this = await validate_window(node.node, book, duty, collect(node.node, duty), [])
         (drawn,) = this.members
         (idle,) = set(hotkeys) - {drawn}
         assert book[idle].moving == 0.8

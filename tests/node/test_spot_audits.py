@@ -11,11 +11,12 @@ from audit_scene import Scene, scene
 from node_kit import CLOCK, CONFIG, Made, made
 from scripted_chain import Keys
 
-from boltzmann.node.audit import MOST_ALARMS, audit_until, hear, look_again, plan, refuse, settle
+from boltzmann.node.alarms import MOST_ALARMS, hear, heed, look_again, news
+from boltzmann.node.audit import audit_until, plan, refuse, settle
 from boltzmann.node.conduct import spread
 from boltzmann.node.node import Node
 from boltzmann.node.round import Alarm, Task
-from boltzmann.protocol.receipts import Receipt, Verdict
+from boltzmann.protocol.receipts import Entry, Receipt, Verdict
 
 SPOTS = replace(CONFIG.audit, full_rate=1e-12)
 
@@ -126,8 +127,8 @@ async def test_who_is_found_out_by_another_validator_owes_the_same_to_this_one(
         assert [at.refusal(name) for name in ("anna", "bert")] == ["gate", ""]
         assert [at.standing(name).debt for name in ("anna", "bert")] == [3.0, 0.0]
         assert at.book.is_muted("5Val", 1 + CONFIG.rewards.trust_windows)  # bert's was a false one
-        look_again([at.this])  # nothing is held against it twice
-        assert [task.hotkey for task in at.this.queue] == [bert]
+        look_again([at.this])
+        assert at.this.queue == [], "an alarm is looked at once"
 
 
 async def test_who_was_never_audited_or_has_failed_is_audited_in_full(
@@ -166,40 +167,85 @@ async def test_an_audit_is_certain_where_nobody_has_looked_for_too_long(
         assert [task.hotkey for task in at.this.queue] == [Keys("bert").hotkey]
 
 
-async def test_a_few_alarms_are_heard_and_none_of_who_raised_a_false_one(
+def shown(at: Scene, *hotkeys: str) -> Receipt:
+    """A receipt of another validator's that saw what the scene's has received of these."""
+    entries = tuple(Entry(h, at.this.received[h].sha256, "ab" * 64) for h in sorted(hotkeys))
+    return Receipt("run-1", 1, entries, ())
+
+
+async def test_a_few_alarms_are_heard_at_a_time_and_the_others_wait(
     s3: str, tmp_path: Path
 ) -> None:
     async with scene(s3, tmp_path) as at:
-        node, anna = trusting(at), Keys("anna").hotkey
-        at.book.judge(Verdict(anna, 0, "", 1.0, 1.0, 1.0))
-
-        def told(*verdicts: Verdict) -> Receipt:
-            return Receipt("run-1", 1, (), verdicts)
-
+        at.upload("anna", await at.work("anna"))
+        await at.ingest()
+        node, some = trusting(at), at.this.received[Keys("anna").hotkey]
         many = [Verdict(f"5{number:02}", 1, "gate", 0.1, 0.1, 1.0) for number in range(20)]
-        hear(node, at.book, at.this, {"5Loud": told(*many)})
+        at.this.received |= {verdict.hotkey: some for verdict in many}
+        at.this.receipts = {"5Loud": shown(at, *(verdict.hotkey for verdict in many))}
+        hear(node, at.book, [at.this], {"5Loud": many})
         assert len(at.this.alarms) == MOST_ALARMS
         heard = list(at.this.alarms)
         while at.book.waiting:  # window by window
-            hear(node, at.book, at.this, {})
+            hear(node, at.book, [at.this], {})
             heard += at.this.alarms
         assert sorted(alarm.verdict.hotkey for alarm in heard) == [v.hotkey for v in many]
-        hear(node, at.book, at.this, {"5Loud": told(*many)})
+        hear(node, at.book, [at.this], {"5Loud": many})
         assert at.book.waiting
-        failed = Verdict(anna, 1, "gate", 0.1, 0.1, 1.0)
         at.book.mute("5Loud", 1)
-        hear(node, at.book, at.this, {"5Loud": told(failed), node.hotkey: told(failed)})
+        hear(node, at.book, [at.this], {"5Loud": many})
         assert (at.this.alarms, at.book.waiting) == ([], ()), "whoever lies has none waiting"
+
+
+async def test_an_alarm_is_heard_if_it_can_be_checked(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        at.upload("anna", await at.work("anna"))
+        await at.ingest()
+        node, anna = trusting(at), Keys("anna").hotkey
+        failed = Verdict(anna, 1, "gate", 0.1, 0.1, 1.0)
+
+        def heard(verdict: Verdict, witness: str = "5Val") -> list[Alarm]:
+            hear(node, at.book, [at.this], {witness: [verdict]})
+            return at.this.alarms
+
+        assert heard(failed) == [], "it has shown no receipt"
         assert not at.book.suspects(anna)
         assert at.book.age(anna, 3) == 2  # an audit all the same
-        hear(node, at.book, at.this, {"5Val": told(replace(failed, refusal="bad_commit"))})
-        assert at.this.alarms == [], "whoever saw other bytes would seem to lie"
-        hear(node, at.book, at.this, {"5Val": told(failed)})
-        assert at.this.alarms == [Alarm("5Val", failed)]
+        other = replace(shown(at, anna).entries[0], sha256="f" * 64)
+        at.this.receipts = {"5Val": Receipt("run-1", 1, (other,), ())}
+        assert heard(failed) == [], "whoever saw other bytes would seem to lie"
+        at.this.receipts = {"5Val": shown(at, anna), node.hotkey: shown(at, anna)}
+        assert heard(replace(failed, refusal="bad_commit")) == []
+        assert heard(replace(failed, window=0)) == [], "that window's bytes are not at hand"
+        assert heard(failed, node.hotkey) == []
+        assert heard(failed) == [Alarm("5Val", failed)]
         assert at.book.suspects(anna)
         at.book.judge(failed)
-        hear(node, at.book, at.this, {"5Val": told(failed)})
-        assert at.this.alarms == [], "there is nothing to learn of who has failed here as well"
+        assert heard(failed) == [], "there is nothing to learn of who has failed here as well"
+
+
+async def test_what_alarms_tell_is_found_out_before_the_next_receipt(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        at.upload("anna", await half_faked(at, "anna"))
+        at.upload("bert", await at.work("bert"))
+        node, anna, bert = trusting(at, audit_rate=0.25), Keys("anna").hotkey, Keys("bert").hotkey
+        await at.ingest()
+        at.this.queue = [Task(anna, 0)]
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        settle(node, at.book, at.this)
+        assert at.book.trusts(anna, 1), "its first page is its own work"
+        at.this.queue = [Task(bert, 0)]  # there was no time left for this one
+        page = at.this.pages[anna][1]
+        at.this.receipts = {"5Val": shown(at, anna, bert)}
+        told = {"5Val": [Verdict(anna, 1, "gate", 0.0, 0.0, 1.0, page)]}
+        await heed(node, at.book, [at.this], told, CLOCK.decide(1))
+        assert at.refusal("anna") == "gate"
+        assert not at.book.trusts(anna, 1)
+        assert [task.hotkey for task in at.this.queue] == [bert], "who is trusted can wait"
+        assert [verdict.hotkey for verdict in news([at.this])] == [anna]
+        assert news([at.this]) == (), "everything is told once"
 
 
 async def test_a_pass_is_renewed_in_its_last_window_and_the_delta_enters_meanwhile(

@@ -8,8 +8,9 @@ from statistics import fmean, median
 
 from boltzmann.errors import ChainRefused
 from boltzmann.node.node import Node
-from boltzmann.node.objects import receipt_key
+from boltzmann.node.objects import alarms_key, receipt_key
 from boltzmann.node.validator import validate
+from boltzmann.protocol.alarms import Alarms
 from boltzmann.protocol.receipts import Receipt, Verdict, open_receipt
 from boltzmann.protocol.rejection import Reason
 from boltzmann.simulate.adversaries.base import Adversary, adversary, bucket, ledger
@@ -78,13 +79,17 @@ class _Lying(MemoryStore):
 
 @adversary("false-alarms")
 class FalseAlarms(Liar):
-    """A validator that says of every delta that it failed its audit."""
+    """A validator that says of every delta that it failed its audit, early and in its receipt."""
 
     def verdicts(self, node: Node, receipt: Receipt) -> tuple[Verdict, ...]:
-        return tuple(
+        lies = tuple(
             Verdict(entry.hotkey, receipt.window, Reason.GATE.value, 0.0, 0.0, 0.0)
             for entry in receipt.entries
         )
+        run, later = node.run.run.id, receipt.window + 1
+        alarms = Alarms(run, later, lies).seal(node.hotkey, node.keys.sign)
+        node.store.put(alarms_key(run, later), alarms)
+        return lies
 
 
 @adversary("patron")

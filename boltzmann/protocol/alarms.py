@@ -1,0 +1,62 @@
+"""What a validator's audits have found since its last receipt, told before its next one.
+
+Audits of a window go on while the next one's miners train. Whom they fail would enter once more if
+the others heard of it by that window's receipts only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from boltzmann.protocol.documents import open_document, seal_document
+from boltzmann.protocol.fields import Fields, Malformed
+from boltzmann.protocol.receipts import Verdict, read_verdicts, verdict_rows
+from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.protocol.wire import Sign, VerifySignature
+
+_KIND = "alarms"
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """Failed audits of earlier windows, in hotkey order, told in `window`."""
+
+    run: str
+    window: int
+    verdicts: tuple[Verdict, ...]
+
+    def seal(self, hotkey: str, sign: Sign) -> bytes:
+        """The signed document. Raises: ValueError if it is too large for one."""
+        body = {
+            "run": self.run,
+            "verdicts": verdict_rows(self.verdicts),
+            "window": self.window,
+        }
+        return seal_document(_KIND, body, hotkey, sign)
+
+
+def open_alarms(
+    data: bytes, run: str, window: int, validator: str, verify: VerifySignature
+) -> Alarms | Rejection:
+    """The alarms of `window` signed by `validator`, or why they are refused."""
+    body = open_document(data, _KIND, validator, verify)
+    if isinstance(body, Rejection):
+        return body
+    try:
+        alarms = _read(Fields(body))
+    except Malformed as error:
+        return Rejection(Reason.BAD_DOCUMENT, str(error))
+    if alarms.run != run:
+        return Rejection(Reason.WRONG_RUN, repr(alarms.run[:64]))
+    if alarms.window != window:
+        return Rejection(Reason.WRONG_WINDOW, f"window {alarms.window}, not {window}")
+    return alarms
+
+
+def _read(fields: Fields) -> Alarms:
+    window = fields.count("window")
+    alarms = Alarms(fields.name("run"), window, read_verdicts(fields, window))
+    fields.end()
+    if any(verdict.passed or verdict.window == window for verdict in alarms.verdicts):
+        raise Malformed("an alarm tells of a failed audit of an earlier window")
+    return alarms
