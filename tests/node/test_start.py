@@ -55,6 +55,11 @@ CASES = {
         {"S3_ENDPOINT_URL": f"http://127.0.0.1:{closed_port()}"},
     ),
     "endpoint no url": Case(("endpoint",), {"S3_ENDPOINT_URL": "localhost:9000"}),
+    "a read key that writes": Case(
+        ("may write and remove objects", "everybody will have it"),
+        {"S3_READ_KEY_ID": "reader", "S3_READ_SECRET": "its-secret"},
+    ),
+    "half a read key": Case(("belong together",), {"S3_READ_KEY_ID": "reader"}),
     "another run": Case((HASH, "0" * 64, "RUN_HASH", "update the pin"), {"RUN_HASH": "0" * 64}),
     "owner's hotkey": Case(
         ("subnet's owner", "another hotkey"), {"BT_WALLET_NAME": OWNER, "BUCKET": OWNER}
