@@ -50,9 +50,10 @@ ROWS = 4  # of a page, at most 512 tokens each
 VALIDATORS = 4
 SPOT, FULL, CONTROL = "spot audit", "full audit", "control gradient"
 # One of the validators looks at a miner every 8 windows at the latest, so that each of them comes
-# by every 26 on average, and seldom has to renew a pass for its own sake.
+# by every 30 on average, and seldom has to renew a pass for its own sake. What is drawn by lot
+# beside that is little: the penalty of a failed audit makes up for it.
 LARGE: dict[str, Any] = {
-    "audit_rate": 0.0625,
+    "audit_rate": 1 / 64,
     "trust_windows": 128,
     "full_rate": 1 / 64,
     "age_max": 8,

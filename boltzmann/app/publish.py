@@ -29,7 +29,7 @@ async def publish(settings: NodeConfig, config: RunConfig, *, replaces: bool = F
     if config.run.seed == EXAMPLE_SEED:
         raise ConfigError(
             "run.seed is the documentation's example: take your own, as `openssl rand -hex 32` "
-            "prints it, or pages could be known to those who read ahead"
+            "prints it, so that no other run has its first model and the order of its pages"
         )
     await asyncio.to_thread(open_data, config, settings.data_source)
     wallet = load_wallet(settings.wallet_name, settings.wallet_hotkey, settings.wallet_path)

@@ -21,7 +21,10 @@ _CAN_BE_CHECKED = frozenset(reason.value for reason in RECOMPUTED)
 
 
 def news(rounds: Iterable[Round]) -> tuple[Verdict, ...]:
-    """The failed audits that this node has told nobody of, one per hotkey and in hotkey order."""
+    """The failed audits that this node has told nobody of, one per hotkey and in hotkey order.
+
+    They count as told from here on.
+    """
     found: dict[str, Verdict] = {}
     for this in rounds:
         for verdict in this.failed[this.told :]:
@@ -40,7 +43,7 @@ async def sound(node: Node, window: int, verdicts: tuple[Verdict, ...]) -> None:
 
 
 async def overhear(node: Node, this: Round) -> Told:
-    """The others' alarms, as soon as no honest validator's can still come."""
+    """The others' alarms, read when those of honest validators are there."""
     run, others = node.run.run.id, [h for h in this.council.validators if h != node.hotkey]
 
     def opened(data: bytes, validator: str) -> Alarms | Rejection:
