@@ -68,9 +68,11 @@ def test_what_is_asked_for_is_what_the_node_reads(env_file: Path) -> None:
         ("NETUID", "two", "must be a whole number"),
         ("NETUID", "70000", "must be 0 to 65535"),
         ("BUCKET", "My Bucket", "not an S3 bucket name"),
-        ("BUCKET", "a/b", "is not http(s)://"),
+        ("BUCKET", "s3://mine", "no bucket's name alone"),
         ("S3_ENDPOINT_URL", "s3.example.com", "is not http(s)://"),
         ("S3_ENDPOINT_URL", "https://key:hidden@s3.example.com", "read keys"),
+        ("S3_ENDPOINT_URL", "https://auto:key:hidden@s3.example.com", "and nothing more"),
+        ("S3_ENDPOINT_URL", "https://s3.example.com/bucket", "and nothing more"),
         ("AWS_SECRET_ACCESS_KEY", "hid\rden", "carriage returns"),
     ],
 )

@@ -92,6 +92,13 @@ def test_another_run_takes_the_place_of_one_on_request_only(owner: Path) -> None
     refused = publish(owner, "other.toml")
     assert refused.returncode == 1
     assert "which would end: say --replace" in refused.stderr
+    changed = PLAN.run_config().encode().replace(b"moving_alpha = 0.", b"moving_alpha = 0.1")
+    assert changed != PLAN.run_config().encode()
+    (owner / "changed.toml").write_bytes(changed)
+    for options in ((), ("--replace",)):
+        refused = publish(owner, "changed.toml", *options)
+        assert refused.returncode == 1
+        assert "give the new run another run.id" in refused.stderr
     assert run_on(owner, PLAN.run_config()) == PLAN.run_config()
     assert publish(owner, "other.toml", "--replace").returncode == 0
     assert run_on(owner, RunConfig.parse(other)) == RunConfig.parse(other)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boltzmann.app.nodeconfig import NodeConfig
-from boltzmann.app.setup import open_store
+from boltzmann.app.setup import open_store, refuse_owner
 from boltzmann.chain.connect import connect
 from boltzmann.chain.keys import WalletKeys, load_wallet, require_registered
 from boltzmann.config import RunConfig
@@ -147,6 +147,7 @@ async def _registration(settings: NodeConfig, found: _Found) -> AsyncIterator[Fi
     found.neuron = await require_registered(
         found.chain, found.keys, settings.netuid, settings.network
     )
+    await refuse_owner(found.chain, found.keys)
     yield Finding("registration", Mark.OK, f"uid {found.neuron.uid} on netuid {settings.netuid}")
 
 

@@ -14,6 +14,7 @@ from dotenv import set_key
 from boltzmann.app.nodeconfig import NodeConfig, require_netuid
 from boltzmann.app.settings import ENV_FILE, convert, stored_settings
 from boltzmann.errors import ConfigError
+from boltzmann.privacy import shown
 from boltzmann.store.address import parse_address
 
 PRIVATE = stat.S_IRUSR | stat.S_IWUSR
@@ -69,10 +70,10 @@ def ask_for(items: tuple[Field[Any], ...], ask: Ask, env_file: Path = ENV_FILE) 
 def _answer(item: Field[Any], ask: Ask) -> str:
     default = "" if item.default is MISSING else str(item.default)
     text = f"{item.metadata['help']} [{item.metadata['env']}]"
-    shown = f"{text} (default: {default})" if default else text
+    question = f"{text} (default: {default})" if default else text
     fault = ""
     while True:
-        answer = ask(f"{fault}{shown}: ", item.type == "Secret").strip()
+        answer = ask(f"{fault}{question}: ", item.type == "Secret").strip()
         if not answer:
             if item.default is not MISSING:
                 return default
@@ -91,6 +92,10 @@ def _check(item: Field[Any], answer: str) -> None:
     if item.name == "netuid":
         require_netuid(value)
     elif item.name == "endpoint":
-        parse_address(answer.rstrip("/"))
+        endpoint = parse_address(answer.rstrip("/"))
+        if endpoint.keys or endpoint.bucket:
+            raise ConfigError(f"{shown(answer)} is not http(s)://<host>[:<port>] and nothing more")
+    elif item.name == "bucket" and "/" in answer:
+        raise ConfigError(f"{shown(answer)} is no bucket's name alone")
     elif item.name == "bucket":
         parse_address(f"https://host/{answer}")

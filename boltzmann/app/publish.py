@@ -11,7 +11,7 @@ from boltzmann.app.setup import open_store
 from boltzmann.chain.connect import connect
 from boltzmann.chain.keys import WalletKeys, load_wallet, require_registered
 from boltzmann.config import RunConfig
-from boltzmann.errors import ConfigError
+from boltzmann.errors import ConfigError, StoreConflict
 from boltzmann.node.runconfig import find_run, publish_run
 from boltzmann.ports import Chain
 from boltzmann.protocol.commitment import decode
@@ -40,7 +40,13 @@ async def publish(settings: NodeConfig, config: RunConfig, *, replaces: bool = F
         await _require_owner(chain, keys.hotkey, config, replaces)
         store = open_store(settings)
         await asyncio.to_thread(store.check)
-        await publish_run(chain, store, config)
+        try:
+            await publish_run(chain, store, config)
+        except StoreConflict as error:
+            raise ConfigError(
+                f"this bucket holds another run.toml of run {config.run.id}, and a run's config "
+                f"cannot be changed: give the new run another run.id"
+            ) from error
         await find_run(chain, store, netuid, config.sha256, _READ_SECONDS)
     finally:
         await chain.close()
@@ -56,9 +62,16 @@ async def _require_owner(chain: Chain, hotkey: str, config: RunConfig, replaces:
             f"nodes read the run from that one's record; name its wallet"
         )
     held = decode((await chain.commitments(head.number)).get(hotkey, ()))
-    if replaces or held is None or held.config in (None, config.sha256):
+    if held is None or held.config in (None, config.sha256):
+        return
+    if held.run == config.run.id:
+        raise ConfigError(
+            f"run {held.run} has begun with the config {held.config}, and a run's config cannot be "
+            f"changed: give the new run another run.id"
+        )
+    if replaces:
         return
     raise ConfigError(
         f"netuid {config.run.netuid} runs {held.run} with the config {held.config}, which would "
-        f"end: say --replace if it is to, and give the new run another id"
+        f"end: say --replace if it is to"
     )

@@ -58,7 +58,7 @@ async def open_node(
         store = open_store(settings)
         await asyncio.to_thread(store.check)
         run = await find_run(chain, store, settings.netuid, settings.run_hash, _START_SECONDS)
-        await _refuse_owner(chain, keys)
+        await refuse_owner(chain, keys)
         _require_permit(role, neuron, settings.netuid)
         telemetry = _telemetry(settings, role, neuron, run)
         with closing(telemetry), only_process(settings.folder / run.run.id):
@@ -172,7 +172,7 @@ def _machine(
     return telemetry, schedule, worker
 
 
-async def _refuse_owner(chain: Chain, keys: WalletKeys) -> None:
+async def refuse_owner(chain: Chain, keys: WalletKeys) -> None:
     """A hotkey has one record on chain, and the owner's is the run. Raises: ConfigError."""
     head = await chain.head()
     held = decode((await chain.commitments(head.number)).get(keys.hotkey, ()))

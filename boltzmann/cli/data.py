@@ -69,12 +69,14 @@ def run_check(options: argparse.Namespace) -> int:
     """Check the data. Raises: ConfigError, DataError."""
     from boltzmann.data.open import open_pages
 
-    data = read_run(options.config).data
+    run = read_run(options.config)
+    data = run.data
     source = options.source or data.source
     pages = open_pages(
         source, revision=data.revision, rows_per_page=data.rows_per_page, column=data.column
     )
     print(f"{source} is the run's data: {pages.count} pages of {data.rows_per_page} rows")
+    run.schedule(pages.count)
     shown = min(_SHOWN, pages.count)
     began = time.perf_counter()
     size = sum(

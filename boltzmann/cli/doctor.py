@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from boltzmann.app.nodeconfig import NodeConfig
 
 _WIDTH = 18
+# Settings that a check needs; any text may stand in them, but for the netuid, which is a number.
+_LOOKED_AT = {
+    *("netuid", "network", "wallet_name", "wallet_hotkey", "wallet_path", "run_hash"),
+    *("bucket", "endpoint", "access_key", "secret_key", "region", "public_url"),
+    *("data_source", "device", "workdir"),
+}
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -38,26 +44,35 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check and tell. Raises: BoltzmannError for settings that contradict each other."""
-    from boltzmann.app.nodeconfig import NodeConfig, Secret
+    """Check and tell. Raises: ConfigError if `.env` cannot be read."""
+    from boltzmann.app.nodeconfig import NodeConfig, Secret, require_netuid
     from boltzmann.app.settings import settled
+    from boltzmann.errors import ConfigError
 
     flags = vars(options)
     if options.what == "bucket":
         flags["netuid"] = flags["netuid"] or "0"  # a bucket is of no subnet
     values, faults = settled(flags)
-    for fault in faults.values():
-        _print(options.json, "setting", "failed", fault)
-    if faults:
-        mend = (
-            "`boltzmann setup` asks for what is not set, or `cp .env.example .env` and fill it in"
-        )
-        _print(options.json, "mend", "skipped", mend)
     # Stand-ins for what has no default: nothing that needs them is looked at.
     nothing = {"netuid": 0, "bucket": "", "endpoint": ""}
     nothing |= {"access_key": Secret(""), "secret_key": Secret("")}
-    settings = NodeConfig(**{**nothing, **values})
-    return max(int(bool(faults)), asyncio.run(_tell(options, settings, frozenset(faults))))
+    values = {**nothing, **values}
+    try:
+        require_netuid(values["netuid"])
+    except ConfigError as error:
+        faults["netuid"], values["netuid"] = str(error), 0
+    told = list(faults.values())
+    try:
+        settings = NodeConfig(**values)
+    except ConfigError as error:
+        told.append(str(error))
+        settings = NodeConfig(**{name: values[name] for name in _LOOKED_AT & values.keys()})
+    for fault in told:
+        _print(options.json, "setting", "failed", fault)
+    if told:
+        mend = "in the environment or .env; `boltzmann setup` asks for what is not set at all"
+        _print(options.json, "mend", "skipped", mend)
+    return max(int(bool(told)), asyncio.run(_tell(options, settings, frozenset(faults))))
 
 
 async def _tell(options: argparse.Namespace, settings: NodeConfig, unset: frozenset[str]) -> int:

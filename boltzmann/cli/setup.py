@@ -25,12 +25,15 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Ask, if there is somebody to ask. Raises: ConfigError naming what is missing if not."""
+    """Ask, if there is somebody to ask. Raises: ConfigError naming what is missing if not, or what
+    is set but cannot be.
+    """
     from boltzmann.app.firsttime import ask_for, missing_settings
-    from boltzmann.app.settings import ENV_FILE
+    from boltzmann.app.settings import ENV_FILE, settings_from
 
     missing = missing_settings(vars(options))
     if not missing:
+        settings_from(vars(options))
         print("everything is set")
         return 0
     if not sys.stdin.isatty():

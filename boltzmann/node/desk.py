@@ -59,8 +59,10 @@ class Desk:
         """Why this node has approved no update, in words; "" if it has: then the chain decides."""
         if self.approved:
             return ""
+        if self.cast:
+            return f"voted against every proposal ({len(self.cast)})"
         if self.proposals:
-            return f"voted against every proposal ({len(self.proposals)})"
+            return f"no time was left to vote on a proposal ({len(self.proposals)})"
         witnesses = self.this.council.witnesses
         if not more_than_half(self.receipts, witnesses):
             return f"receipts of only {len(self.receipts)} of {len(witnesses)} witnesses"

@@ -128,7 +128,7 @@ class S3Store:
         if found != PROBE_BODY:
             why = found if isinstance(found, Rejection) else "another bucket answers there"
             mend = (
-                "make the bucket readable by everyone, or give its public address"
+                "make the bucket readable by everyone, or give its public address, or a read key"
                 if self._read_keys is None
                 else "let its read key get objects there"
             )

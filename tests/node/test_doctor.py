@@ -32,6 +32,13 @@ CASES: dict[str, tuple[Mapping[str, str], tuple[str, ...], str, str, str]] = {
         "no-such-chain",
     ),
     "unregistered": ({"BT_WALLET_NAME": "stranger"}, (), "registration", "failed", "stranger"),
+    "owner": (
+        {"BT_WALLET_NAME": "owner"},
+        (),
+        "registration",
+        "failed",
+        "take another hotkey",
+    ),
     "no permit": ({}, ("--validator",), "permit", "failed", "stake more"),
     "no bucket": ({"BUCKET": "not-there"}, (), "bucket", "failed", "create it"),
     "silent bucket": (
@@ -136,20 +143,30 @@ def test_what_needs_no_missing_setting_is_looked_at(machine: Machine) -> None:
     env_file = machine.folder("half-set") / ".env"
     lines = env_file.read_text().splitlines()
     kept = [line for line in lines if not line.startswith("BUCKET=")]
-    env_file.write_text("\n".join([*kept, "ACTUAL_BATCH_SIZE=many", ""]))
+    env_file.write_text("\n".join([*kept, "ACTUAL_BATCH_SIZE=many", "WANDB_MODE=loud", ""]))
     ended = machine.start(
         ["-m", "boltzmann"], "half-set", {"PYTHONPATH": str(ROOT)}, "doctor", "--json", again=True
     )
     rows = {row["check"]: row for row in map(json.loads, ended.output.splitlines())}
     assert ended.code == 1
-    told = [json.loads(line)["detail"] for line in ended.output.splitlines()][:2]
+    told = [json.loads(line)["detail"] for line in ended.output.splitlines()][:3]
     assert "BUCKET is not set" in told[0]
     assert "must be a whole number, got 'many'" in told[1]
+    assert "--wandb.mode must be" in told[2]
     marks = {check: row["mark"] for check, row in rows.items()}
     assert {check for check, mark in marks.items() if mark == "ok"} == {
         *("wallet", "chain", "registration", "device", "disk")
     }
     assert (marks["bucket"], marks["run"]) == ("skipped", "skipped")
+
+
+def test_a_netuid_that_cannot_be_is_told_beside_the_rest(machine: Machine) -> None:
+    ended = machine.boltzmann("odd netuid", {"NETUID": "70000"}, "doctor", "--json")
+    rows = [json.loads(line) for line in ended.output.splitlines()]
+    assert (ended.code, ended.errors) == (1, "")
+    assert "must be 0 to 65535, got 70000" in rows[0]["detail"]
+    marks = {row["check"]: row["mark"] for row in rows}
+    assert (marks["chain"], marks["bucket"], marks["disk"]) == ("skipped", "ok", "ok")
 
 
 def test_a_reader_that_has_seen_enough_gets_no_traceback(machine: Machine) -> None:
