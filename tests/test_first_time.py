@@ -135,3 +135,17 @@ def test_with_nobody_to_ask_the_command_names_what_is_missing(
     assert main(["setup", "--netuid", "7"]) == 1
     said = capsys.readouterr().err
     assert "BUCKET" in said and "NETUID" not in said and ".env.example" in said
+
+
+def test_what_is_set_but_cannot_be_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ANSWERS:
+        monkeypatch.setenv(name, ANSWERS[name] or "default")
+    monkeypatch.setenv("NETUID", "abc")
+    assert main(["setup"]) == 1
+    assert "NETUID must be a whole number, got 'abc'" in capsys.readouterr().err
+    monkeypatch.setenv("NETUID", "7")
+    assert main(["setup"]) == 0
+    assert capsys.readouterr().out == "everything is set\n"
