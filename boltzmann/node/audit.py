@@ -10,7 +10,7 @@ from boltzmann.node.book import Book
 from boltzmann.node.node import Node
 from boltzmann.node.round import Received, Round, Task, on_page, reopen
 from boltzmann.protocol import aggregate
-from boltzmann.protocol.auditing import chance, renewal, responsible, second_chance
+from boltzmann.protocol.auditing import chance, is_neglected, renewal, responsible, second_chance
 from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
 from boltzmann.protocol.rewards import absent, audited, earned, failed, unearned, weights
@@ -63,7 +63,7 @@ def _is_due(node: Node, book: Book, this: Round, hotkey: str, close_hash: bytes)
     renewing = renewal(this.window - book.audited[hotkey], rules.trust_windows)
     if node.private.random() < max(odds, renewing):
         return True
-    neglected = book.age(hotkey, this.window) >= node.run.audit.age_max
+    neglected = is_neglected(book.age(hotkey, this.window), node.run.audit.age_max)
     return neglected and responsible(close_hash, hotkey, stakes) == node.hotkey
 
 

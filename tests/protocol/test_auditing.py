@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boltzmann.protocol.auditing import chance, renewal, responsible, second_chance
+from boltzmann.protocol.auditing import chance, is_neglected, renewal, responsible, second_chance
 
 STAKES = {"5Alice": 3, "5Bob": 1, "5Carol": 4}
 CLOSE_HASH = bytes(range(200, 232))
@@ -127,3 +127,9 @@ def test_a_pass_is_renewed_once_before_it_lapses_in_any_window_of_its_second_hal
 def test_there_is_nothing_to_renew_where_no_pass_holds() -> None:
     assert [renewal(age, 3) for age in (4, 5, 100)] == [0.0] * 3
     assert renewal(1, 0) == 0.0
+
+
+@pytest.mark.parametrize("age_max", [1, 2, 8])
+def test_who_nobody_looks_at_is_due_at_its_age_and_every_other_window_after(age_max: int) -> None:
+    due = [age for age in range(age_max + 6) if is_neglected(age, age_max)]
+    assert due == [age_max, age_max + 2, age_max + 4]
