@@ -99,14 +99,19 @@ async def half_faked(at: Scene, name: str) -> Made:
     return Made(values, np.stack((share, np.zeros_like(share))), 2 * first.tokens)
 
 
+async def one_of_two_half_faked(at: Scene) -> tuple[Node, str, str]:
+    """A validator that trusts both, anna, who made one page of two up, and bert, who did not."""
+    at.upload("anna", await half_faked(at, "anna"))
+    at.upload("bert", await at.work("bert"))
+    await at.ingest()
+    return trusting(at, audit_rate=0.25), Keys("anna").hotkey, Keys("bert").hotkey
+
+
 async def test_who_is_found_out_by_another_validator_owes_the_same_to_this_one(
     s3: str, tmp_path: Path
 ) -> None:
     async with scene(s3, tmp_path) as at:
-        at.upload("anna", await half_faked(at, "anna"))
-        at.upload("bert", await at.work("bert"))
-        node, anna, bert = trusting(at, audit_rate=0.25), Keys("anna").hotkey, Keys("bert").hotkey
-        await at.ingest()
+        node, anna, bert = await one_of_two_half_faked(at)
         at.this.queue = [Task(anna, 0), Task(bert, 0)]
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
         settle(node, at.book, at.this)
@@ -228,10 +233,7 @@ async def test_what_alarms_tell_is_found_out_before_the_next_receipt(
     s3: str, tmp_path: Path
 ) -> None:
     async with scene(s3, tmp_path) as at:
-        at.upload("anna", await half_faked(at, "anna"))
-        at.upload("bert", await at.work("bert"))
-        node, anna, bert = trusting(at, audit_rate=0.25), Keys("anna").hotkey, Keys("bert").hotkey
-        await at.ingest()
+        node, anna, bert = await one_of_two_half_faked(at)
         at.this.queue = [Task(anna, 0)]
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
         settle(node, at.book, at.this)
