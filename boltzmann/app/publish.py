@@ -12,9 +12,8 @@ from boltzmann.chain.connect import connect
 from boltzmann.chain.keys import WalletKeys, load_wallet, require_registered
 from boltzmann.config import RunConfig
 from boltzmann.errors import ConfigError, StoreConflict
-from boltzmann.node.runconfig import find_run, publish_run
+from boltzmann.node.runconfig import find_run, publish_run, record_of
 from boltzmann.ports import Chain
-from boltzmann.protocol.commitment import decode
 
 EXAMPLE_SEED = "00112233445566778899aabbccddeeff" * 2  # of docs/owner.md
 _READ_SECONDS = 30.0
@@ -61,7 +60,7 @@ async def _require_owner(chain: Chain, hotkey: str, config: RunConfig, replaces:
             f"hotkey {hotkey} is not the owner's of netuid {config.run.netuid}, which is {owner}: "
             f"nodes read the run from that one's record; name its wallet"
         )
-    held = decode((await chain.commitments(head.number)).get(hotkey, ()))
+    held = await record_of(chain, hotkey, head.number)
     if held is None or held.config in (None, config.sha256):
         return
     if held.run == config.run.id:

@@ -22,12 +22,12 @@ from boltzmann.node.keepsake import save_state
 from boltzmann.node.node import Node
 from boltzmann.node.outbox import Outbox, write_whole
 from boltzmann.node.patience import Patient
-from boltzmann.node.runconfig import find_run
+from boltzmann.node.runconfig import find_run, record_of
 from boltzmann.node.stages import Crash
 from boltzmann.ports import Chain, Store, Telemetry
 from boltzmann.privacy import shown
 from boltzmann.protocol.chainview import Neuron
-from boltzmann.protocol.commitment import Commitment, Role, decode
+from boltzmann.protocol.commitment import Commitment, Role
 from boltzmann.protocol.pages import PageSchedule
 from boltzmann.store.s3 import S3Store
 from boltzmann.telemetry.console import Console, Show
@@ -175,7 +175,7 @@ def _machine(
 async def refuse_owner(chain: Chain, keys: WalletKeys) -> None:
     """A hotkey has one record on chain, and the owner's is the run. Raises: ConfigError."""
     head = await chain.head()
-    held = decode((await chain.commitments(head.number)).get(keys.hotkey, ()))
+    held = await record_of(chain, keys.hotkey, head.number)
     if held is not None and held.config is not None:
         raise ConfigError(
             f"hotkey {keys.hotkey} holds the config of run {held.run} on chain as the subnet's "
@@ -200,7 +200,7 @@ async def _poll_seconds(chain: Chain) -> float:
 async def _announce(node: Node, role: Role) -> None:
     """Commit this node's role, run and bucket unless the chain holds them already."""
     head = await node.chain.head()
-    held = decode((await node.chain.commitments(head.number)).get(node.hotkey, ()))
+    held = await record_of(node.chain, node.hotkey, head.number)
     mine = Commitment(role, node.run.run.id, node.store.address)
     if held is not None and (held.role, held.run) == (role, mine.run):
         if held.bucket == mine.bucket:

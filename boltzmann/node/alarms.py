@@ -21,21 +21,21 @@ _CAN_BE_CHECKED = frozenset(reason.value for reason in RECOMPUTED)
 
 
 def news(rounds: Iterable[Round]) -> tuple[Verdict, ...]:
-    """The failed audits that this node has told nobody of, one per hotkey and in hotkey order.
-
-    They count as told from here on.
-    """
-    found: dict[str, Verdict] = {}
-    for this in rounds:
-        for verdict in this.failed[this.told :]:
-            if verdict.refusal in _CAN_BE_CHECKED:
-                found[verdict.hotkey] = verdict
-        this.told = len(this.failed)
+    """What others are to be told of failed audits: one per hotkey, in hotkey order."""
+    found = {
+        verdict.hotkey: verdict
+        for this in rounds
+        for verdict in this.untold
+        if verdict.refusal in _CAN_BE_CHECKED
+    }
     return tuple(verdict for _, verdict in sorted(found.items()))
 
 
-async def sound(node: Node, window: int, verdicts: tuple[Verdict, ...]) -> None:
+async def sound(node: Node, window: int, rounds: Sequence[Round]) -> None:
     """Tell the others of failed audits, in time for their receipts of `window`."""
+    verdicts = news(rounds)
+    for this in rounds:
+        this.count_as_told()
     if verdicts:
         sealed = Alarms(node.run.run.id, window, verdicts).seal(node.hotkey, node.keys.sign)
         key = alarms_key(node.run.run.id, window)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -122,6 +122,15 @@ class Round:
     @property
     def pages(self) -> Mapping[str, tuple[int, ...]]:
         return self.duty.pages
+
+    @property
+    def untold(self) -> Sequence[Verdict]:
+        """The failed audits that this node has told nobody of."""
+        return self.failed[self.told :]
+
+    def count_as_told(self) -> None:
+        """All failed audits so far are in a document of this node's, or about to be."""
+        self.told = len(self.failed)
 
     def set_control(self, node: Node, gradient: Delta) -> None:
         """In the worker's thread: hold the control gradient as audits need it."""

@@ -22,6 +22,11 @@ async def publish_run(chain: Chain, store: Store, config: RunConfig) -> None:
     await chain.commit(record.encode())
 
 
+async def record_of(chain: Chain, hotkey: str, block: int) -> Commitment | None:
+    """What this hotkey has committed on chain as of `block`; None if nothing that a node reads."""
+    return decode((await chain.commitments(block)).get(hotkey, ()))
+
+
 async def find_run(
     chain: Chain, store: Reader, netuid: int, pinned: str, seconds: float
 ) -> RunConfig:
@@ -31,7 +36,7 @@ async def find_run(
     """
     head = await chain.head()
     owner = (await chain.rules(head.number)).owner_hotkey
-    record = decode((await chain.commitments(head.number)).get(owner, ()))
+    record = await record_of(chain, owner, head.number)
     if record is None or record.config is None:
         raise ConfigError(
             f"netuid {netuid} has no Boltzmann run: its owner's hotkey {owner} has committed no "

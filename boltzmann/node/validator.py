@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from boltzmann.node.agree import agree
-from boltzmann.node.alarms import hear, heed, look_again, news, overhear, sound
+from boltzmann.node.alarms import hear, heed, look_again, overhear, sound
 from boltzmann.node.audit import audit_until, plan, refuse, report, settle
 from boltzmann.node.book import Book
 from boltzmann.node.budget import tell_budget
@@ -49,7 +49,7 @@ async def validate(node: Node) -> None:
                 if node.blocks.latest < node.clock.close(window):
                     await payday.settle(node, book)
             await conclude(node, book, rounds, node.clock.close(window))
-            sounding = asyncio.create_task(sound(node, window, news(rounds)))
+            sounding = asyncio.create_task(sound(node, window, tuple(rounds)))
             del rounds[:-1]
             rounds.append(await validate_window(node, book, duty, collecting, rounds))
             await sounding
@@ -106,7 +106,8 @@ async def validate_window(
     laps.end("audit")
     with node.stage(Stage.RECEIPT, window):
         if await publish_receipt(node, book, this):
-            news((*rounds, this))  # all of it is told now
+            for told_of in (*rounds, this):
+                told_of.count_as_told()
     desk = await agree(node, this)
     this.receipts = {witness: receipt for witness, (receipt, _) in desk.receipts.items()}
     told = {witness: receipt.verdicts for witness, receipt in this.receipts.items()}
