@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from boltzmann.protocol.documents import open_document, seal_document
+from boltzmann.protocol.documents import open_document, read_body, seal_document
 from boltzmann.protocol.fields import Fields, Malformed
 from boltzmann.protocol.receipts import Verdict, read_verdicts, verdict_rows
-from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.wire import Sign, VerifySignature
 
 _KIND = "alarms"
@@ -40,17 +40,7 @@ def open_alarms(
 ) -> Alarms | Rejection:
     """The alarms of `window` signed by `validator`, or why they are refused."""
     body = open_document(data, _KIND, validator, verify)
-    if isinstance(body, Rejection):
-        return body
-    try:
-        alarms = _read(Fields(body))
-    except Malformed as error:
-        return Rejection(Reason.BAD_DOCUMENT, str(error))
-    if alarms.run != run:
-        return Rejection(Reason.WRONG_RUN, repr(alarms.run[:64]))
-    if alarms.window != window:
-        return Rejection(Reason.WRONG_WINDOW, f"window {alarms.window}, not {window}")
-    return alarms
+    return body if isinstance(body, Rejection) else read_body(body, _read, run, window)
 
 
 def _read(fields: Fields) -> Alarms:

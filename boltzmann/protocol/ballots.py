@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
-from boltzmann.protocol.documents import open_document, seal_document
+from boltzmann.protocol.documents import open_document, read_body, seal_document
 from boltzmann.protocol.fields import Fields, Malformed
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.wire import Sign, VerifySignature
@@ -64,23 +63,15 @@ def open_ballot(
 ) -> Ballot | Rejection:
     """The ballot of `hotkey` on this proposal, or why it is refused."""
     body = open_document(data, _KIND, hotkey, verify)
-    if isinstance(body, Rejection):
-        return body
-    try:
-        ballot = _read(body)
-    except Malformed as error:
-        return Rejection(Reason.BAD_DOCUMENT, str(error))
-    if ballot.run != run:
-        return Rejection(Reason.WRONG_RUN, repr(ballot.run[:64]))
-    if ballot.window != window:
-        return Rejection(Reason.WRONG_WINDOW, f"window {ballot.window}, not {window}")
+    ballot = body if isinstance(body, Rejection) else read_body(body, _read, run, window)
+    if isinstance(ballot, Rejection):
+        return ballot
     if ballot.proposal != proposal:
         return Rejection(Reason.BAD_DIGEST, f"a vote on {ballot.proposal[:12]}")
     return ballot
 
 
-def _read(body: dict[str, Any]) -> Ballot:
-    fields = Fields(body)
+def _read(fields: Fields) -> Ballot:
     objection = fields.word("objection")
     if objection not in {o.value for o in Objection}:
         raise Malformed("objection is unknown")

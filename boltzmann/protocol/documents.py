@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
+from boltzmann.protocol.fields import Fields, Malformed
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.wire import Sign, VerifySignature
 
@@ -23,6 +24,19 @@ MAX_DEPTH = 32
 _VERSION = 1
 _DOMAIN = b"boltzmann document\x00"
 _LEAVES = (str, int, bool, type(None))
+
+
+class OfWindow(Protocol):
+    """What a document says of one window of one run."""
+
+    @property
+    def run(self) -> str: ...
+
+    @property
+    def window(self) -> int: ...
+
+
+T = TypeVar("T", bound=OfWindow)
 
 
 def canonical(value: object) -> bytes:
@@ -69,6 +83,19 @@ def open_document(
         return Rejection(Reason.BAD_SIGNATURE)
     body: dict[str, Any] = document["body"]
     return body
+
+
+def read_body(body: object, read: Callable[[Fields], T], run: str, window: int) -> T | Rejection:
+    """What a body says by `read`, which raises Malformed, if it is of this run and window."""
+    try:
+        found = read(Fields(body))
+    except Malformed as error:
+        return Rejection(Reason.BAD_DOCUMENT, str(error))
+    if found.run != run:
+        return Rejection(Reason.WRONG_RUN, repr(found.run[:64]))
+    if found.window != window:
+        return Rejection(Reason.WRONG_WINDOW, f"window {found.window}, not {window}")
+    return found
 
 
 def digest(data: bytes | bytearray) -> str:

@@ -14,7 +14,13 @@ from typing import Any
 from boltzmann.protocol.admission import Accepted
 from boltzmann.protocol.ballots import Ballot, open_ballot
 from boltzmann.protocol.council import Outcome, tally, voters
-from boltzmann.protocol.documents import canonical, digest, open_document, seal_document
+from boltzmann.protocol.documents import (
+    canonical,
+    digest,
+    open_document,
+    read_body,
+    seal_document,
+)
 from boltzmann.protocol.fields import Fields, Malformed, is_name, real, sorted_unique
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.wire import Sign, VerifySignature
@@ -171,15 +177,8 @@ def open_manifest(
 
 
 def _checked(body: object, run: str, window: int, leader: str) -> Proposal | Rejection:
-    try:
-        proposal = _read(Fields(body))
-    except Malformed as error:
-        return Rejection(Reason.BAD_DOCUMENT, str(error))
-    if proposal.run != run:
-        return Rejection(Reason.WRONG_RUN, repr(proposal.run[:64]))
-    if proposal.window != window:
-        return Rejection(Reason.WRONG_WINDOW, f"window {proposal.window}, not {window}")
-    if proposal.leader != leader:
+    proposal = read_body(body, _read, run, window)
+    if not isinstance(proposal, Rejection) and proposal.leader != leader:
         return Rejection(Reason.WRONG_HOTKEY, repr(proposal.leader[:64]))
     return proposal
 

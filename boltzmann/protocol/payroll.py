@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from boltzmann.protocol.documents import open_document, seal_document
+from boltzmann.protocol.documents import open_document, read_body, seal_document
 from boltzmann.protocol.fields import Fields, Malformed, sorted_unique
-from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.rewards import Standing, weights
 from boltzmann.protocol.wire import Sign, VerifySignature
 
@@ -82,17 +82,7 @@ def open_payroll(
 ) -> Payroll | Rejection:
     """The statement of `window` signed by `validator`, or why it is refused."""
     body = open_document(data, _KIND, validator, verify)
-    if isinstance(body, Rejection):
-        return body
-    try:
-        found = _read(Fields(body))
-    except Malformed as error:
-        return Rejection(Reason.BAD_DOCUMENT, str(error))
-    if found.run != run:
-        return Rejection(Reason.WRONG_RUN, repr(found.run[:64]))
-    if found.window != window:
-        return Rejection(Reason.WRONG_WINDOW, f"window {found.window}, not {window}")
-    return found
+    return body if isinstance(body, Rejection) else read_body(body, _read, run, window)
 
 
 def _read(fields: Fields) -> Payroll:

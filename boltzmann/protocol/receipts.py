@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from boltzmann.protocol.documents import open_document, seal_document
+from boltzmann.protocol.documents import open_document, read_body, seal_document
 from boltzmann.protocol.fields import Fields, Malformed, sorted_unique
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.reveal import Pledge
@@ -87,17 +87,7 @@ def open_receipt(
 ) -> Receipt | Rejection:
     """The receipt of `window` signed by `witness`, or why it is refused."""
     body = open_document(data, _KIND, witness, verify)
-    if isinstance(body, Rejection):
-        return body
-    try:
-        receipt = _read(Fields(body))
-    except Malformed as error:
-        return Rejection(Reason.BAD_DOCUMENT, str(error))
-    if receipt.run != run:
-        return Rejection(Reason.WRONG_RUN, repr(receipt.run[:64]))
-    if receipt.window != window:
-        return Rejection(Reason.WRONG_WINDOW, f"window {receipt.window}, not {window}")
-    return receipt
+    return body if isinstance(body, Rejection) else read_body(body, _read, run, window)
 
 
 def _read(fields: Fields) -> Receipt:

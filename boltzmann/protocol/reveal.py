@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from boltzmann.protocol.documents import open_document, seal_document, with_signature
-from boltzmann.protocol.fields import Fields, Malformed
-from boltzmann.protocol.rejection import Reason, Rejection
+from boltzmann.protocol.documents import open_document, read_body, seal_document, with_signature
+from boltzmann.protocol.fields import Fields
+from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.wire import Sign, VerifySignature
 
 MAX_COMMIT_BYTES = 1024
@@ -45,16 +45,20 @@ def open_commit(
 ) -> Pledge | Rejection:
     """What `hotkey` committed to for `window`, or why the object is refused."""
     body = open_document(data, _KIND, hotkey, verify)
-    if isinstance(body, Rejection):
-        return body
-    try:
-        fields = Fields(body)
-        named, number, sha256 = fields.name("run"), fields.count("window"), fields.digest("sha256")
-        fields.end()
-    except Malformed as error:
-        return Rejection(Reason.BAD_DOCUMENT, str(error))
-    if named != run:
-        return Rejection(Reason.WRONG_RUN, repr(named[:64]))
-    if number != window:
-        return Rejection(Reason.WRONG_WINDOW, f"window {number}, not {window}")
-    return Pledge(sha256, json.loads(data)["signature"])
+    commit = body if isinstance(body, Rejection) else read_body(body, _read, run, window)
+    if isinstance(commit, Rejection):
+        return commit
+    return Pledge(commit.sha256, json.loads(data)["signature"])
+
+
+@dataclass(frozen=True)
+class _Commit:
+    run: str
+    window: int
+    sha256: str
+
+
+def _read(fields: Fields) -> _Commit:
+    commit = _Commit(fields.name("run"), fields.count("window"), fields.digest("sha256"))
+    fields.end()
+    return commit
