@@ -62,7 +62,7 @@ class Desk:
         if self.cast:
             return f"voted against every proposal ({len(self.cast)})"
         if self.proposals:
-            return f"no time was left to vote on a proposal ({len(self.proposals)})"
+            return f"a proposal could not be judged in time ({len(self.proposals)})"
         witnesses = self.this.council.witnesses
         if not more_than_half(self.receipts, witnesses):
             return f"receipts of only {len(self.receipts)} of {len(witnesses)} witnesses"

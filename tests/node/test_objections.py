@@ -98,12 +98,15 @@ async def test_what_cannot_be_judged_yet_gets_no_ballot(s3: str, tmp_path: Path)
         node = of.nodes[voter].node
         desk = await desk_of(of, voter)
         missing = desk.receipts.pop(Keys(leader).hotkey)
+        desk.proposals[true.leader] = true
         await vote(node, desk, true)
         assert desk.cast == {}
+        assert desk.obstacle == "a proposal could not be judged in time (1)"
         assert of.told(voter, "ballot") == []
         desk.receipts[Keys(leader).hotkey] = missing
         await vote(node, desk, true)
         assert desk.approved
+        assert desk.obstacle == ""
 
 
 class Silent(S3Store):
