@@ -10,7 +10,7 @@ beside no, or one, hostile validator. poison: 30% of 20 peers with each attack a
 against as many that stay away, by the last loss. newcomer: windows until a miner who joins late has
 90% of its fair weight. Every part is written down as soon as it is there, the mixed one every 25
 windows; parts that were measured before stay in the file. Virtual time, so deadlines are not
-tested; published write keys and the cost of a registration are not simulated.
+tested; what a registration costs is not simulated.
 """
 
 from __future__ import annotations

@@ -52,6 +52,7 @@ WHY: dict[str, Reason] = {
     "other-pages": Reason.GATE,
     "protege": Reason.GATE,
     "random": Reason.GATE,
+    "published-keys": Reason.BAD_DIGEST,
     "replay": Reason.GATE,
     "scale-down": Reason.NORM,
     "scale-up": Reason.TOO_LARGE,

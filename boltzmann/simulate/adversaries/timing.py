@@ -48,6 +48,22 @@ class Overwrite(Forger):
         node.store.put(key, await other_delta(node, window, work))
 
 
+@adversary("published-keys")
+class PublishedKeys(Forger):
+    """Has published its write keys: others empty its bucket, or change a bit of its delta there."""
+
+    async def publish(self, node: Node, window: int, work: Work) -> None:
+        await super().publish(node, window, work)
+        objects = bucket(node).buckets.of(node.store.address)
+        if objects is None:
+            return
+        if window % 2:
+            objects.clear()
+        else:
+            changed = work.sealed[:-1] + bytes([work.sealed[-1] ^ 1])
+            objects[delta_key(node.run.run.id, window)] = changed
+
+
 class TwoFaced(Forger):
     """Shows half of its readers another delta than the other half, under the same key."""
 
