@@ -8,11 +8,13 @@ import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from boltzmann.app.nodeconfig import NodeConfig
+from boltzmann.app.settings import KNOWN_NAMES, stored_settings
 from boltzmann.app.setup import open_store, refuse_owner
 from boltzmann.chain.connect import connect
 from boltzmann.chain.keys import WalletKeys, load_wallet, require_registered
@@ -34,6 +36,7 @@ _NEEDS = {
     "chain": frozenset({"netuid"}),
     "bucket": frozenset({"bucket", "endpoint", "access_key", "secret_key"}),
 }
+_LIKENESS = 0.8  # of 1, from which on a name in .env was probably meant for a setting's
 _STATE_BYTES = 12  # per parameter: θ, m, v in float32
 
 
@@ -96,13 +99,22 @@ async def examine_bucket(
 
 
 def examine_file(env_file: Path) -> Iterator[Finding]:
-    """A finding only if others may read it."""
+    """A finding if others may read it, and one for each name that was probably meant for a
+    setting's. Raises: ConfigError if it cannot be read."""
     if env_file.exists() and env_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         yield Finding(
             "env_file",
             Mark.WARNING,
             f"others on this machine may read {env_file.resolve()}, which holds keys: chmod 600 it",
         )
+    for name in sorted(stored_settings(env_file).keys() - KNOWN_NAMES):
+        for meant in get_close_matches(name, sorted(KNOWN_NAMES), n=1, cutoff=_LIKENESS):
+            yield Finding(
+                "env_file",
+                Mark.WARNING,
+                f"{name} in {env_file.resolve()} is the name of no setting, and nobody reads it: "
+                f"is {meant} meant?",
+            )
 
 
 async def _findings(

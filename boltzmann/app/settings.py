@@ -17,6 +17,7 @@ from boltzmann.errors import ConfigError
 ENV_FILE = Path(".env")
 _UNLISTED = ("crash_at", "baseline", "random")  # for tests, and gone: they need no line in --help
 OF_LIBRARIES = frozenset({"HF_TOKEN", "HF_ENDPOINT", "WANDB_API_KEY", "WANDB_BASE_URL"})
+KNOWN_NAMES = frozenset(item.metadata["env"] for item in fields(NodeConfig)) | OF_LIBRARIES
 _YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"0", "false", "no", "off", ""})
 
 

@@ -188,3 +188,15 @@ def test_all_that_is_missing_is_named_at_once(tmp_path: Path) -> None:
         settings_from({}, {"NETUID": "7"}, tmp_path / ".env")
     for name in ("BUCKET", "S3_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         assert f"write {name}=... into" in str(caught.value)
+
+
+def test_a_name_that_was_meant_for_a_setting_is_told(machine: Machine) -> None:
+    folder = machine.folder("typed")
+    (folder / ".env").write_text("BUCKET=mine\nS3_ENDPOINTURL=http://127.0.0.1:1\nMY_OWN=1\n")
+    (folder / ".env").chmod(0o600)
+    ended = machine.start(
+        ["-m", "boltzmann"], "typed", {"PYTHONPATH": str(ROOT)}, "doctor", "bucket", again=True
+    )
+    (line,) = [line for line in ended.output.splitlines() if "no setting" in line]
+    assert line.startswith("warning  env file") and line.endswith("is S3_ENDPOINT_URL meant?")
+    assert "S3_ENDPOINTURL in" in line and "MY_OWN" not in ended.output
