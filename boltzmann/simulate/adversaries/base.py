@@ -6,8 +6,7 @@
 
 An attack is the honest miner with steps replaced: `train` (what is sent of which work), `offer`
 (once the slice is known), or `cheat` (all of a window). The docstring's first line is its
-description. Write keys that somebody has published cannot be simulated: a bucket in memory has one
-owner, and whoever could write there could do what the owner can.
+description.
 """
 
 from __future__ import annotations
