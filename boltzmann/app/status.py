@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from boltzmann.chain.connect import connect, home_of
-from boltzmann.node.membership import Peer, miners, peers_at, validators
-from boltzmann.node.runconfig import find_run
+from boltzmann.app.outside import look
+from boltzmann.node.membership import Peer, miners, validators
 from boltzmann.privacy import shown
 from boltzmann.protocol.clock import WindowClock
-from boltzmann.store.reader import PublicReader
-
-_READ_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -59,13 +55,8 @@ async def run_status(network: str, netuid: int, run_hash: str) -> RunStatus:
 
     Raises: ConfigError, ChainError naming the fact, place and mend.
     """
-    chain = await connect(network, netuid)
-    try:
-        run = await find_run(chain, PublicReader(home_of(network)), netuid, run_hash, _READ_SECONDS)
-        block = (await chain.head()).number
-        peers = await peers_at(chain, run.run.id, block)
-    finally:
-        await chain.close()
+    seen = await look(network, netuid, run_hash)
+    run, block, peers = seen.run, seen.block, seen.peers
     window = run.windows.window(block)
     phase, end = phase_of(run.windows, window, block)
     judges = tuple(_validator(peer, block) for peer in validators(peers))

@@ -9,7 +9,18 @@ from collections.abc import Sequence
 
 from boltzmann import __version__
 from boltzmann.app.settings import lend_to_libraries
-from boltzmann.cli import audit, checkpoint, config, data, doctor, local, setup, simulate, status
+from boltzmann.cli import (
+    audit,
+    checkpoint,
+    config,
+    data,
+    doctor,
+    local,
+    pay,
+    setup,
+    simulate,
+    status,
+)
 from boltzmann.errors import BoltzmannError
 from boltzmann.privacy import keep_off_disk
 
@@ -24,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup.add(commands)
     doctor.add(commands)
     status.add(commands)
+    pay.add(commands)
     checkpoint.add(commands)
     audit.add(commands)
     data.add(commands)

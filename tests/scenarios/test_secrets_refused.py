@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": ("doctor", "--json"),
     "bucket": ("doctor", "bucket"),
     "status": ("status", "--json"),
+    "pay": ("pay", "--json"),
 }
 
 
