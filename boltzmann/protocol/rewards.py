@@ -41,7 +41,7 @@ class Standing:
     """What a validator holds of one hotkey since its registration at `registered_at`.
 
     `moving` is the moving average of what its windows earned; `debt`: windows of pay that failed
-    audits take back; `score` and `gate`: those of its last audit, 0 after a window without work.
+    audits take back; `score` and `gate`: those of its last audit.
     """
 
     registered_at: int
@@ -85,8 +85,12 @@ def unearned(standing: Standing, config: RewardConfig) -> Standing:
 
 
 def absent(standing: Standing, config: RewardConfig) -> Standing:
-    """After a window without a valid upload: the moving score decays."""
-    return replace(unearned(standing, config), score=0.0, gate=0.0)
+    """After a window without a valid upload: the moving score decays.
+
+    The last audit's figures stay: they are what the next window's work is paid by, if nobody looks
+    at it.
+    """
+    return unearned(standing, config)
 
 
 def weights(standings: Mapping[str, Standing]) -> dict[str, float]:

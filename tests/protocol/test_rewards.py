@@ -50,7 +50,16 @@ def test_each_outcome_moves_the_score_by_its_reward() -> None:
     assert bad.debt == pytest.approx(4.0)
     away = absent(bad, CONFIG)
     assert away.moving == pytest.approx(0.75 * bad.moving)
-    assert (away.score, away.gate, away.debt) == (0.0, 0.0, bad.debt)
+    assert (away.score, away.gate, away.debt) == (0.3, 0.1, bad.debt)
+
+
+def test_a_window_missed_costs_that_window_and_no_later_one() -> None:
+    """Nobody need look at the windows after it: they are paid by the last audit, as before it."""
+    before = replace(audited(NEW, 0.8, 0.999), moving=0.8)
+    after = absent(before, CONFIG)
+    for _ in range(40):
+        after = earned(after, CONFIG)
+    assert after.moving == pytest.approx(before.moving, rel=1e-4)
 
 
 def test_work_against_the_model_costs_its_score() -> None:
