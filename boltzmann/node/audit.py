@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
@@ -11,6 +12,7 @@ from boltzmann.node.node import Node
 from boltzmann.node.round import Received, Round, Task, on_page, reopen
 from boltzmann.protocol import aggregate
 from boltzmann.protocol.auditing import chance, is_neglected, renewal, responsible, second_chance
+from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
 from boltzmann.protocol.rewards import absent, audited, earned, failed, unearned, weights
@@ -100,6 +102,19 @@ def _is_known(node: Node, book: Book, this: Round, hotkey: str) -> bool:
 def _is_within_reach(node: Node, this: Round) -> bool:
     """Whether the parameters that the round's miners trained on can be had."""
     return node.worker.state.reaches_before(this.window)
+
+
+def enrol(node: Node, book: Book, this: Round, registered: Iterable[Neuron]) -> None:
+    """Begin the standings of new members.
+
+    Who keeps its slot but is no member any more, by another record on chain say, keeps debt and
+    probation and counts as absent: nobody shall leave for a window and come back without them.
+    """
+    held = book.standings
+    book.enrol(n for n in registered if n.hotkey in this.pages or n.hotkey in held)
+    for hotkey in book.standings.keys() - this.pages.keys():
+        if book.counts(hotkey, this.window, Reason.ABSENT.value):
+            book[hotkey] = absent(book[hotkey], node.run.rewards)
 
 
 def refuse(node: Node, book: Book, this: Round, hotkey: str, why: Rejection) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 from boltzmann.node.agree import agree
 from boltzmann.node.alarms import hear, heed, look_again, overhear, sound
-from boltzmann.node.audit import audit_until, plan, refuse, report, settle
+from boltzmann.node.audit import audit_until, enrol, plan, refuse, report, settle
 from boltzmann.node.book import Book
 from boltzmann.node.budget import tell_budget
 from boltzmann.node.checkpoints import Checkpoints
@@ -91,7 +91,7 @@ async def validate_window(
     this = await open_round(node, duty)
     # Not the members only: who got no pages this time keeps its standing.
     registered = await node.chain.neurons(clock.open(window))
-    book.enrol(neuron for neuron in registered if neuron.hotkey in this.pages)
+    enrol(node, book, this, registered)
     collected, told = await asyncio.gather(collecting, overhear(node, this))
     laps.end("wait")
     await ingest(node, this, collected)

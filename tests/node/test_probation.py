@@ -9,7 +9,7 @@ from audit_scene import Scene, scene
 from node_kit import CLOCK
 from scripted_chain import Keys
 
-from boltzmann.node.audit import audit_until, plan, settle
+from boltzmann.node.audit import audit_until, enrol, plan, settle
 from boltzmann.node.node import Node
 from boltzmann.node.objects import receipt_key
 from boltzmann.node.witness import publish_receipt
@@ -108,3 +108,26 @@ async def receipt(at: Scene, node: Node) -> Receipt:
     found = open_receipt(sealed, run, 1, node.hotkey, node.verify)
     assert isinstance(found, Receipt)
     return found
+
+
+async def test_leaving_the_run_for_a_window_ends_neither_probation_nor_debt(
+    s3: str, tmp_path: Path
+) -> None:
+    """Another record on chain is enough to leave, and the slot stays."""
+    async with scene(s3, tmp_path) as at:
+        node, duty = at.validator.node, at.this.duty
+        enrol(node, at.book, at.this, at.script.neurons)
+        at.book.convict(failed(ANNA, 0))
+        at.book[ANNA] = replace(at.book[ANNA], moving=0.8, debt=3.0)
+        pages = {hotkey: pages for hotkey, pages in duty.pages.items() if hotkey != ANNA}
+        at.this.duty = replace(duty, pages=pages)
+        for _ in range(2):  # as a restart would
+            enrol(node, at.book, at.this, at.script.neurons)
+            assert at.book.on_probation(ANNA)
+            assert at.book[ANNA].debt == 3.0
+            assert at.book[ANNA].moving == 0.4, "who is away earns nothing"
+        at.this.duty = duty
+        enrol(node, at.book, at.this, at.script.neurons)
+        assert at.book.on_probation(ANNA)
+        enrol(node, at.book, at.this, (n for n in at.script.neurons if n.hotkey != ANNA))
+        assert not at.book.on_probation(ANNA), "who lost its slot is gone"
