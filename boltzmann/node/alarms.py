@@ -101,11 +101,14 @@ def hear(node: Node, book: Book, rounds: Sequence[Round], told: Told) -> None:
 
 
 def _saw_the_same(rounds: Sequence[Round], alarm: Alarm) -> bool:
-    """Whether the accuser's receipt of the window has the bytes that this node has: who is shown
-    others cannot check them, and whoever shows no receipt could not be held to its word."""
-    hotkey = alarm.verdict.hotkey
+    """Whether the accuser's receipt of the window has the bytes that this node has, and the page is
+    the member's: who is shown others cannot check them, whoever shows no receipt could not be held
+    to its word, and a page of nobody's would cost trust without ever being looked at."""
+    hotkey, page = alarm.verdict.hotkey, alarm.verdict.page
     for this in rounds:
         if this.window == alarm.verdict.window and hotkey in this.received:
+            if page not in (-1, *this.pages.get(hotkey, ())):
+                return False
             receipt = this.receipts.get(alarm.witness)
             mine = this.received[hotkey].sha256
             entries = receipt.entries if receipt else ()

@@ -179,11 +179,11 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
         return
     this.losses.append(finding.loss)
     refusal = finding.refusal
+    if not SMALLEST_NORM <= finding.norm <= LARGEST_NORM:  # nothing that could be aggregated
+        refusal = refusal or Rejection(Reason.NORM, f"recomputed {finding.norm:g}")
     if task.accuser and refusal is None:
         book.mute(task.accuser, this.window + node.run.rewards.trust_windows)
         return
-    if not SMALLEST_NORM <= finding.norm <= LARGEST_NORM:  # nothing that could be aggregated
-        refusal = refusal or Rejection(Reason.NORM, f"recomputed {finding.norm:g}")
     if refusal is None:
         this.passed.add(hotkey)
     if not book.counts(hotkey, this.window, "again" if task.accuser else "audited"):

@@ -229,6 +229,43 @@ async def test_an_alarm_is_heard_if_it_can_be_checked(s3: str, tmp_path: Path) -
         assert heard(failed) == [], "there is nothing to learn of who has failed here as well"
 
 
+async def test_an_alarm_of_a_page_that_is_not_the_members_costs_it_nothing(
+    s3: str, tmp_path: Path
+) -> None:
+    """It could not be looked at, so its validator would never be muted for it."""
+    async with scene(s3, tmp_path) as at:
+        at.upload("anna", await at.work("anna"))
+        await at.ingest()
+        node, anna = trusting(at), Keys("anna").hotkey
+        at.this.receipts = {"5Val": shown(at, anna)}
+        failed = Verdict(anna, 1, "gate", 0.0, 0.0, 1.0, 10**6)
+        hear(node, at.book, [at.this], {"5Val": [failed]})
+        assert (at.this.alarms, at.book.waiting) == ([], ())
+        assert at.book.trusts(anna, 0)
+        assert not at.book.suspects(anna)
+        hear(node, at.book, [at.this], {"5Val": [replace(failed, page=at.this.pages[anna][0])]})
+        assert at.book.suspects(anna), "one of its own pages is another matter"
+
+
+async def test_who_finds_shares_that_cancel_out_is_not_muted_for_it(
+    s3: str, tmp_path: Path
+) -> None:
+    """The page is honest, and all pages together come to nothing: both validators find that."""
+    async with scene(s3, tmp_path) as at:
+        honest, anna = await at.work("anna"), Keys("anna").hotkey
+        values, shares = honest.values.copy(), honest.shares.copy()
+        shares[1] = -shares[0]
+        values[at.this.points.meet(at.this.chosen)[1]] = 0.0
+        at.upload("anna", Made(values, shares, honest.tokens))
+        await at.ingest()
+        node, page = trusting(at), at.this.pages[anna][0]
+        at.this.receipts = {"5Val": shown(at, anna)}
+        told = {"5Val": [Verdict(anna, 1, "norm", 1.0, 1.0, 0.0, page)]}
+        await heed(node, at.book, [at.this], told, CLOCK.decide(1))
+        assert at.refusal("anna") == "norm"
+        assert not at.book.is_muted("5Val", 1)
+
+
 async def test_what_alarms_tell_is_found_out_before_the_next_receipt(
     s3: str, tmp_path: Path
 ) -> None:
