@@ -268,7 +268,11 @@ class RunConfig:
     def terms(self) -> Terms:
         """Who enters an update, and what its norm counts for."""
         return Terms(
-            self.rewards.trust_windows, self.exchange.clip_norm, self.agreement.unverified_max
+            self.rewards.trust_windows,
+            self.exchange.clip_norm,
+            self.agreement.unverified_max,
+            self.agreement.vote_threshold,
+            self.agreement.proposer_counts,
         )
 
     @property

@@ -148,7 +148,9 @@ def test_whole_numbers_may_stand_for_fractions() -> None:
 
 
 def test_the_terms_of_admission_are_those_of_three_tables() -> None:
-    assert replace(CONFIG, exchange=ExchangeConfig(clip_norm=3.0)).terms == Terms(10, 3.0, 0.25)
+    assert replace(CONFIG, exchange=ExchangeConfig(clip_norm=3.0)).terms == Terms(
+        10, 3.0, 0.25, 0.6, False
+    )
 
 
 def test_the_key_and_schedule_follow_from_the_config() -> None:

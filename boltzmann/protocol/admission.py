@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import accumulate
 from statistics import median
 
+from boltzmann.protocol.council import voters
 from boltzmann.protocol.receipts import Receipt
 from boltzmann.protocol.reveal import Pledge
 from boltzmann.protocol.wire import VerifySignature
@@ -26,12 +28,15 @@ class Terms:
     """What a run's config says of admission.
 
     `trust_windows`: for how long a pass counts; `norm_max`: no delta's norm counts for more;
-    `unverified_max`: the share of an update's deltas whose hotkeys fewer than half have passed.
+    `unverified_max`: the share of an update's deltas whose hotkeys fewer than half have passed;
+    `vote_threshold` and `proposer_counts`: whose approval the update will need.
     """
 
     trust_windows: int
     norm_max: float = float("inf")
     unverified_max: float = 0.0
+    vote_threshold: float = 0.5
+    proposer_counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,8 @@ def admit(
     leader among them if it is a witness (it has to aggregate them), if its sender has committed to
     no other bytes, and if more than half of all the stake says that its hotkey passed its audits.
     Where the terms allow it, some enter beside them whom fewer have passed and nobody has failed.
+    Of all these only what enough stake to approve the update holds together: deltas that are each
+    hidden from other validators would leave nobody who has them all.
 
     The norm limit is the median of the norms that audits of the verified recomputed, never the
     submitters' own median, which colluders could move; infinity if nobody enters.
@@ -70,8 +77,12 @@ def admit(
     }
     passed = _passed(counted, stakes, terms.trust_windows)
     total = sum(stakes.values())
-    verified = {hotkey for hotkey in here if 2 * passed.get(hotkey, _NOBODY).stake > total}
-    entering = verified | _unverified(counted, passed, set(here) - verified, len(verified), terms)
+    passing = {hotkey for hotkey in here if 2 * passed.get(hotkey, _NOBODY).stake > total}
+    has = {w: {hotkey for hotkey, _ in here.items() & _held(receipts, w)} for w in counted}
+    holders = _holders(passing, has, voters(stakes, leader, terms.proposer_counts), leader, terms)
+    common = set(here).intersection(*(has[witness] for witness in holders))
+    verified = passing & common
+    entering = verified | _unverified(counted, passed, common - passing, len(verified), terms)
     norms = [passed[hotkey].norm for hotkey in verified]
     return Admission(
         tuple(Accepted(hotkey, here[hotkey]) for hotkey in sorted(entering)),
@@ -114,6 +125,39 @@ class _Passed:
 
 
 _NOBODY = _Passed(0, 0.0)
+
+
+def _holders(
+    wanted: set[str],
+    has: Mapping[str, set[str]],
+    votes: Mapping[str, int],
+    leader: str,
+    terms: Terms,
+) -> list[str]:
+    """Witnesses whose votes suffice, chosen so that they hold much of what is wanted together.
+
+    The leader first, then always the one with whom the fewest are lost for its stake (who holds
+    dust keeps nothing out), the most stake and the lowest hotkey deciding. Where receipts are
+    missing, the share is of the stake whose receipts are there.
+    """
+
+    def price(witness: str) -> tuple[bool, Fraction, int, str]:
+        lost = Fraction(len(common - left[witness]), votes[witness])
+        return (witness != leader, lost, -votes[witness], witness)
+
+    left = {witness: has[witness] for witness in has if votes.get(witness, 0)}
+    share, present = Fraction(terms.vote_threshold), sum(votes[witness] for witness in left)
+    enough = share * sum(votes.values())
+    if present <= enough:
+        enough = share * present
+    chosen: list[str] = []
+    common, reached = set(wanted), 0
+    while left and reached <= enough:
+        nearest = min(left, key=price)
+        common &= left.pop(nearest)
+        reached += votes[nearest]
+        chosen.append(nearest)
+    return chosen
 
 
 def _unverified(

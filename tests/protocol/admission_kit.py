@@ -48,8 +48,11 @@ def admitted(
     leader: str = "5Leader",  # who is no witness, unless a test says so
     unverified: float = 0.0,
     norm_max: float = INF,
+    threshold: float = 0.5,
+    proposer_counts: bool = True,
 ) -> Admission:
-    return admit(receipts, stakes, leader, Terms(trust, norm_max, unverified), verify_hash)
+    terms = Terms(trust, norm_max, unverified, threshold, proposer_counts)
+    return admit(receipts, stakes, leader, terms, verify_hash)
 
 
 def entering(
@@ -81,6 +84,8 @@ def second_opinion(
     trust: int,
     leader: str,
     unverified: float = 0.0,
+    threshold: float = 0.5,
+    proposer_counts: bool = True,
 ) -> Admission:
     """The rule once more, hotkey by hotkey, for those that the tests draw."""
     weights = {w: stakes[w] for w in receipts if stakes.get(w)}
@@ -89,7 +94,7 @@ def second_opinion(
     own = receipts[leader].entries if leader in receipts else ()
     whole = sum(stakes.values())
     entering: list[Accepted] = []
-    norms: list[float] = []
+    norms: dict[Accepted, float] = {}
     waiting: list[tuple[int, str, Accepted]] = []  # passed by some, failed by none
     for hotkey in ("5A", "5B", "5C", "5D"):
         vouched, norm = _vouched(hotkey, receipts, weights, trust)
@@ -104,17 +109,52 @@ def second_opinion(
                 continue
             if vouched > whole - vouched:
                 entering.append(Accepted(hotkey, sha256))
-                norms.append(norm)
+                norms[entering[-1]] = norm
             elif vouched and not _accused(hotkey, receipts, weights):
                 waiting.append((whole - vouched, hotkey, Accepted(hotkey, sha256)))
+    electorate = {w: stakes[w] for w in stakes if proposer_counts or w != leader}
+    for witness in _voting(entering, receipts, electorate, leader, threshold):
+        seen_by = {(e.hotkey, e.sha256) for e in receipts[witness].entries if not e.refusal}
+        entering = [a for a in entering if (a.hotkey, a.sha256) in seen_by]
+        waiting = [row for row in waiting if (row[2].hotkey, row[2].sha256) in seen_by]
+    sure = len(entering)
     for beside, (_, _, accepted) in enumerate(sorted(waiting, key=lambda row: row[:2]), 1):
-        if Fraction(beside, len(norms) + beside) <= Fraction(unverified):
+        if Fraction(beside, sure + beside) <= Fraction(unverified):
             entering.append(accepted)
-    norms.sort()
-    middle = norms[(len(norms) - 1) // 2 : len(norms) // 2 + 1] or [INF]
+    limits = sorted(norms[accepted] for accepted in entering[:sure])
+    middle = limits[(sure - 1) // 2 : sure // 2 + 1] if sure else [INF]
     return Admission(
         tuple(sorted(entering, key=lambda accepted: accepted.hotkey)), sum(middle) / len(middle)
     )
+
+
+def _voting(
+    entering: list[Accepted],
+    receipts: dict[str, Receipt],
+    electorate: dict[str, int],
+    leader: str,
+    threshold: float,
+) -> list[str]:
+    """The witnesses that the update counts on, in the order in which they are chosen."""
+    there = [w for w in sorted(electorate) if electorate[w] and w in receipts]
+    there.sort(key=lambda w: -electorate[w])
+    there.sort(key=lambda w: w != leader)
+    weight = sum(electorate[w] for w in there)
+    aim = Fraction(threshold) * sum(electorate.values())
+    aim = aim if weight > aim else Fraction(threshold) * weight
+    chosen: list[str] = []
+    while there and sum(electorate[w] for w in chosen) <= aim:
+        lacking = []
+        for witness in there:
+            shown = {(e.hotkey, e.sha256) for e in receipts[witness].entries if not e.refusal}
+            lacking.append([a for a in entering if (a.hotkey, a.sha256) not in shown])
+        counts = [
+            Fraction(len(lost), electorate[w]) for lost, w in zip(lacking, there, strict=True)
+        ]
+        place = 0 if there[0] == leader else counts.index(min(counts))
+        entering = [accepted for accepted in entering if accepted not in lacking[place]]
+        chosen.append(there.pop(place))
+    return chosen
 
 
 def _accused(hotkey: str, receipts: dict[str, Receipt], weights: dict[str, int]) -> bool:

@@ -230,6 +230,7 @@ WEIGHTS = st.dictionaries(WITNESSES, st.integers(0, 4) | st.just(2**63), min_siz
 
 LEADERS = WITNESSES | st.just("5Leader")
 UNVERIFIED = st.sampled_from([0.0, 0.25, 0.5])
+THRESHOLDS = st.sampled_from([0.5, 0.5, 2 / 3, 0.75])
 
 
 @settings(max_examples=300)
@@ -239,6 +240,8 @@ UNVERIFIED = st.sampled_from([0.0, 0.25, 0.5])
     trust=st.integers(0, 7),
     leader=LEADERS,
     unverified=UNVERIFIED,
+    threshold=THRESHOLDS,
+    counts=st.booleans(),
 )
 def test_a_second_implementation_agrees(
     receipts: dict[str, Receipt],
@@ -246,9 +249,12 @@ def test_a_second_implementation_agrees(
     trust: int,
     leader: str,
     unverified: float,
+    threshold: float,
+    counts: bool,
 ) -> None:
-    expected = second_opinion(receipts, stakes, trust, leader, unverified)
-    assert admitted(receipts, stakes, trust, leader, unverified) == expected
+    expected = second_opinion(receipts, stakes, trust, leader, unverified, threshold, counts)
+    found = admitted(receipts, stakes, trust, leader, unverified, INF, threshold, counts)
+    assert found == expected
 
 
 @given(receipts=SEEN, stakes=WEIGHTS, unverified=UNVERIFIED)
