@@ -24,7 +24,18 @@ async def agree(node: Node, this: Round) -> Desk:
     desk.loss_before = await node.worker.loss(desk.held_out)
     if node.hotkey not in this.council.validators:
         return desk
-    while node.blocks.latest < node.clock.decide(this.window) and not desk.is_done(node.hotkey):
+    try:
+        await _take_part(node, desk)
+    finally:
+        await desk.reads.close()
+    if not desk.approved:
+        await put_back(node, desk)
+    return desk
+
+
+async def _take_part(node: Node, desk: Desk) -> None:
+    limit = node.clock.decide(desk.this.window)
+    while node.blocks.latest < limit and not desk.is_done(node.hotkey):
         if not desk.is_first_hand:
             await look_for_receipts(node, desk)
         if may_propose(node, desk):
@@ -37,9 +48,6 @@ async def agree(node: Node, this: Round) -> Desk:
             await certify(node, desk, mine)
         if not desk.is_done(node.hotkey):
             await asyncio.sleep(node.poll_seconds)
-    if not desk.approved:
-        await put_back(node, desk)
-    return desk
 
 
 async def _vote_in_order(node: Node, desk: Desk) -> None:

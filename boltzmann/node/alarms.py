@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from boltzmann.node.audit import audit_until
 from boltzmann.node.book import Book
-from boltzmann.node.desk import read_documents
 from boltzmann.node.node import Node
 from boltzmann.node.objects import alarms_key
 from boltzmann.node.publish import publish
+from boltzmann.node.reading import Place, read_all, well_formed
 from boltzmann.node.round import Alarm, Round, Task
 from boltzmann.protocol.alarms import Alarms, open_alarms
 from boltzmann.protocol.receipts import Verdict
@@ -51,7 +51,8 @@ async def overhear(node: Node, this: Round) -> Told:
 
     await node.blocks.until(node.clock.reveal_at(this.window))
     key = alarms_key(run, this.window)
-    found = await read_documents(node, this.council.validators, others, key, opened)
+    places = {hotkey: Place(this.council.validators[hotkey].bucket, key) for hotkey in others}
+    found = well_formed(await read_all(node, places), opened)
     return {witness: alarms.verdicts for witness, alarms in found.items()}
 
 

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 from boltzmann.node.candidate import Candidate
-from boltzmann.node.membership import Peer
 from boltzmann.node.node import Node
-from boltzmann.node.objects import ballot_key, proposal_key, receipt_key
+from boltzmann.node.objects import ballot_key, proposal_key, receipt_copy_key, receipt_key
+from boltzmann.node.reading import Place, Reads, well_formed
 from boltzmann.node.round import Round
 from boltzmann.protocol.ballots import MAX_BALLOT_BYTES, Ballot, open_ballot
 from boltzmann.protocol.council import more_than_half
-from boltzmann.protocol.documents import MAX_DOCUMENT_BYTES, digest
+from boltzmann.protocol.documents import digest
 from boltzmann.protocol.manifest import Proposal, open_proposal
 from boltzmann.protocol.receipts import Receipt, open_receipt
 from boltzmann.protocol.rejection import Rejection
 
-T = TypeVar("T")
+
+@dataclass(frozen=True)
+class Filed:
+    """A witness's receipt, the very bytes of it, and what names them."""
+
+    receipt: Receipt
+    data: bytes
+    digest: str
 
 
 @dataclass
 class Desk:
     """The documents of one window that this validator has read, and what it did with them.
 
-    `receipts` by witness, with their digests; `proposals` by leader; `ballots` by voter, with
-    their documents, on this node's own proposal; `cast`: leader -> approved, of this node's own
+    `receipts` by witness, as it showed them to this node; `copies`: other receipts of witnesses, as
+    a leader has them, by digest; `proposals` by leader; `ballots` by voter, with their documents,
+    on this node's own proposal; `cast`: leader -> approved, of this node's own
     ballots; `candidate`: what the state stands at beyond the window's base; `loss_before` on this
     node's held-out pages at the base; `passed`: it was this node's turn, and it had nothing to
     propose; `bound_to`: the one proposal it may approve, once it has.
@@ -35,7 +41,8 @@ class Desk:
 
     this: Round
     held_out: tuple[int, ...]
-    receipts: dict[str, tuple[Receipt, str]] = field(default_factory=dict)
+    receipts: dict[str, Filed] = field(default_factory=dict)
+    copies: dict[str, Receipt | Rejection] = field(default_factory=dict)
     proposals: dict[str, Proposal] = field(default_factory=dict)
     cast: dict[str, bool] = field(default_factory=dict)
     ballots: dict[str, tuple[Ballot, bytes]] = field(default_factory=dict)
@@ -44,6 +51,7 @@ class Desk:
     certified: bool = False
     passed: bool = False
     bound_to: str = ""
+    reads: Reads = field(default_factory=Reads)
 
     @property
     def approved(self) -> bool:
@@ -70,6 +78,14 @@ class Desk:
             return "nobody who is trusted sent a delta, or its bytes are not here"
         return "no leader proposed in time"
 
+    def has_shown(self, witness: str, named: str) -> bool:
+        """Whether the witness's own bucket has shown this very receipt."""
+        return witness in self.receipts and self.receipts[witness].digest == named
+
+    def places(self, hotkeys: Iterable[str], key: str) -> dict[str, Place]:
+        """Where these validators keep one kind of document."""
+        return {h: Place(self.this.council.validators[h].bucket, key) for h in hotkeys}
+
     @property
     def is_first_hand(self) -> bool:
         """Whether every witness's receipt is there."""
@@ -81,13 +97,12 @@ async def look_for_receipts(node: Node, desk: Desk) -> None:
     wanted = [w for w in desk.this.council.witnesses if w not in desk.receipts]
     run, window = node.run.run.id, desk.this.window
 
-    def opened(data: bytes, witness: str) -> tuple[Receipt, str] | Rejection:
+    def opened(data: bytes, witness: str) -> Filed | Rejection:
         receipt = open_receipt(data, run, window, witness, node.verify)
-        return receipt if isinstance(receipt, Rejection) else (receipt, digest(data))
+        return receipt if isinstance(receipt, Rejection) else Filed(receipt, data, digest(data))
 
-    desk.receipts |= await read_documents(
-        node, desk.this.council.validators, wanted, receipt_key(run, window), opened
-    )
+    answers = await desk.reads.look(node, desk.places(wanted, receipt_key(run, window)))
+    desk.receipts |= well_formed(answers, opened)
 
 
 async def look_for_proposals(node: Node, desk: Desk) -> None:
@@ -104,9 +119,8 @@ async def look_for_proposals(node: Node, desk: Desk) -> None:
     def opened(data: bytes, leader: str) -> Proposal | Rejection:
         return open_proposal(data, run, window, leader, node.verify)
 
-    desk.proposals |= await read_documents(
-        node, desk.this.council.validators, wanted, proposal_key(run, window), opened
-    )
+    answers = await desk.reads.look(node, desk.places(wanted, proposal_key(run, window)))
+    desk.proposals |= well_formed(answers, opened)
 
 
 async def look_for_ballots(node: Node, desk: Desk, proposal: Proposal) -> None:
@@ -120,35 +134,26 @@ async def look_for_ballots(node: Node, desk: Desk, proposal: Proposal) -> None:
         )
         return ballot if isinstance(ballot, Rejection) else (ballot, data)
 
-    desk.ballots |= await read_documents(
-        node, desk.this.council.validators, wanted, key, opened, MAX_BALLOT_BYTES
-    )
+    answers = await desk.reads.look(node, desk.places(wanted, key), MAX_BALLOT_BYTES)
+    desk.ballots |= well_formed(answers, opened)
 
 
-async def read_documents(
-    node: Node,
-    validators: Mapping[str, Peer],
-    wanted: Sequence[str],
-    key: str,
-    opened: Callable[[bytes, str], T | Rejection],
-    max_bytes: int = MAX_DOCUMENT_BYTES,
-) -> dict[str, T]:
-    """What these validators have published under `key`. A malformed object is as good as none."""
-    answers = await asyncio.gather(
-        *(
-            asyncio.to_thread(
-                node.store.get,
-                validators[hotkey].bucket,
-                key,
-                max_bytes=max_bytes,
-                seconds=node.fetch_seconds,
-            )
-            for hotkey in wanted
-        )
-    )
-    found: dict[str, T] = {}
-    for hotkey, data in zip(wanted, answers, strict=True):
-        value = data if isinstance(data, Rejection) else opened(data, hotkey)
-        if not isinstance(value, Rejection):
-            found[hotkey] = value
-    return found
+async def look_for_copies(node: Node, desk: Desk, proposal: Proposal) -> bool:
+    """Read the receipts that a proposal names, where a witness has shown this node another one or
+    none, from the leader that names them. Whether all of them are here.
+
+    A witness may show each reader another receipt. Each is signed by it, so what follows from the
+    leader's can be judged all the same, and nobody can stop a window by it.
+    """
+    run, window = proposal.run, proposal.window
+    wanted = {
+        named: witness
+        for witness, named in proposal.receipts
+        if named not in desk.copies and not desk.has_shown(witness, named)
+    }
+    bucket = desk.this.council.validators[proposal.leader].bucket
+    places = {named: Place(bucket, receipt_copy_key(run, window, named)) for named in wanted}
+    for named, data in (await desk.reads.look(node, places)).items():
+        if not isinstance(data, Rejection) and digest(data) == named:
+            desk.copies[named] = open_receipt(data, run, window, wanted[named], node.verify)
+    return wanted.keys() <= desk.copies.keys()

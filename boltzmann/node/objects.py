@@ -50,6 +50,11 @@ def update_key(run: str, window: int, sha256: str) -> str:
     return f"{run}/{window}/update/{sha256}"
 
 
+def receipt_copy_key(run: str, window: int, sha256: str) -> str:
+    """A witness's receipt in the bucket of the leader that names it."""
+    return f"{run}/{window}/receipts/{sha256}"
+
+
 def manifest_key(run: str, window: int, sha256: str) -> str:
     return f"{run}/{window}/manifest/{sha256}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from functools import partial
 
@@ -12,7 +13,7 @@ from boltzmann.node.desk import Desk, look_for_ballots
 from boltzmann.node.laps import Laps
 from boltzmann.node.manifests import Held
 from boltzmann.node.node import Node
-from boltzmann.node.objects import manifest_key, proposal_key
+from boltzmann.node.objects import manifest_key, proposal_key, receipt_copy_key
 from boltzmann.node.publish import publish
 from boltzmann.node.round import Received, Round
 from boltzmann.node.stages import Stage
@@ -47,7 +48,7 @@ async def propose(node: Node, desk: Desk) -> Proposal | None:
     with node.stage(Stage.PROPOSE, this.window):
         proposal = _journalled(node, this)
         if proposal is None:
-            receipts = {witness: receipt for witness, (receipt, _) in desk.receipts.items()}
+            receipts = {witness: filed.receipt for witness, filed in desk.receipts.items()}
             admission = admit(
                 receipts,
                 this.council.witnesses,
@@ -63,15 +64,18 @@ async def propose(node: Node, desk: Desk) -> Proposal | None:
             if not admission.accepted:
                 node.telemetry.event("empty", window=this.window)
             return None
-        candidate = await node.worker.run(partial(build, node, this, admission, entries, laps))
+        work = partial(build, node, this, admission, entries, laps)
+        candidate, kept = await asyncio.gather(node.worker.run(work), _keep_copies(node, desk))
         desk.candidate = candidate
+        if not kept:
+            return None
         if proposal is None:
             proposal = Proposal(
                 run=node.run.run.id,
                 window=this.window,
                 leader=node.hotkey,
                 parent=this.base.name,
-                receipts=tuple(sorted((w, sha256) for w, (_, sha256) in desk.receipts.items())),
+                receipts=tuple(sorted((w, filed.digest) for w, filed in desk.receipts.items())),
                 accepted=admission.accepted,
                 norm_limit=admission.norm_limit,
                 update=candidate.update,
@@ -88,6 +92,21 @@ async def propose(node: Node, desk: Desk) -> Proposal | None:
     desk.proposals[node.hotkey] = proposal
     node.telemetry.event("proposed", window=this.window, seconds=laps.seconds)
     return proposal
+
+
+async def _keep_copies(node: Node, desk: Desk) -> bool:
+    """Put the receipts that are about to be named where the voters find them: some witness may
+    show them others. Whether all are there in time."""
+    run, window = node.run.run.id, desk.this.window
+    limit = node.clock.decide(window)
+    kept = await asyncio.gather(
+        *(
+            publish(node, receipt_copy_key(run, window, filed.digest), filed.data, before=limit)
+            for witness, filed in desk.receipts.items()
+            if witness != node.hotkey
+        )
+    )
+    return all(kept)
 
 
 def own_copies(this: Round, admission: Admission) -> dict[str, Received]:

@@ -109,7 +109,7 @@ async def validate_window(
             for told_of in (*rounds, this):
                 told_of.count_as_told()
     desk = await agree(node, this)
-    this.receipts = {witness: receipt for witness, (receipt, _) in desk.receipts.items()}
+    this.receipts = {witness: filed.receipt for witness, filed in desk.receipts.items()}
     told = {witness: receipt.verdicts for witness, receipt in this.receipts.items()}
     hear(node, book, (*rounds, this), told)
     two_faced = equivocators(this.receipts, node.verify)

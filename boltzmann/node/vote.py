@@ -8,7 +8,7 @@ from functools import partial
 from boltzmann.node.candidate import build
 from boltzmann.node.checkpoints import checkpoint_objection
 from boltzmann.node.councils import Council
-from boltzmann.node.desk import Desk
+from boltzmann.node.desk import Desk, look_for_copies
 from boltzmann.node.ingest import fetch_exact
 from boltzmann.node.laps import Laps
 from boltzmann.node.node import Node
@@ -21,6 +21,7 @@ from boltzmann.protocol.admission import Admission, admit
 from boltzmann.protocol.ballots import Ballot, Objection, open_ballot
 from boltzmann.protocol.council import more_than_half
 from boltzmann.protocol.manifest import Proposal
+from boltzmann.protocol.receipts import Receipt
 from boltzmann.protocol.rejection import Rejection
 
 APPROVED = "approved"  # the journal's name for what this node has approved in a window
@@ -48,14 +49,12 @@ async def vote(node: Node, desk: Desk, proposal: Proposal) -> None:
     this = desk.this
     if desk.bound_to not in ("", proposal.digest):
         return
-    if (
-        not node.outbox.has(this.window, _name(proposal))
-        and _by_documents(node, desk, proposal) is None
-    ):
+    sealed = node.outbox.find(this.window, _name(proposal))
+    ballot = _journalled(node, proposal, sealed) if sealed else None
+    by_receipts = ballot is None and _at_first_sight(desk, proposal) is Objection.NONE
+    if by_receipts and not await look_for_copies(node, desk, proposal):
         return  # what it is to be judged by is not there yet
     with node.stage(Stage.VOTE, this.window):
-        sealed = node.outbox.find(this.window, _name(proposal))
-        ballot = _journalled(node, proposal, sealed) if sealed else None
         if ballot is None or sealed is None:
             ballot = await _judge(node, desk, proposal)
             if ballot is None:
@@ -103,9 +102,9 @@ async def mirror_manifest(node: Node, window: int) -> None:
 
 async def _judge(node: Node, desk: Desk, proposal: Proposal) -> Ballot | None:
     this = desk.this
-    objection = _by_documents(node, desk, proposal)
-    if objection is None:
-        return None
+    objection = _at_first_sight(desk, proposal)
+    if objection is Objection.NONE:
+        objection = _by_documents(node, desk, proposal)
     if objection is Objection.NONE:
         entries = await _copies(node, this, Admission(proposal.accepted, proposal.norm_limit))
         if not entries:
@@ -128,19 +127,23 @@ async def _judge(node: Node, desk: Desk, proposal: Proposal) -> Ballot | None:
     )
 
 
-def _by_documents(node: Node, desk: Desk, proposal: Proposal) -> Objection | None:
-    """What the public documents say against a proposal; None while one is missing."""
-    this = desk.this
-    if proposal.parent != this.base.name:
+def _at_first_sight(desk: Desk, proposal: Proposal) -> Objection:
+    """What speaks against a proposal before any document is read for it."""
+    if proposal.parent != desk.this.base.name:
         return Objection.PARENT
-    named = dict(proposal.receipts)
-    if not names_enough(proposal, this.council):
-        return Objection.RECEIPTS
-    if not set(named) <= set(desk.receipts):
-        return None
-    if any(desk.receipts[witness][1] != digest for witness, digest in named.items()):
-        return Objection.RECEIPTS
-    receipts = {witness: desk.receipts[witness][0] for witness in named}
+    return Objection.NONE if names_enough(proposal, desk.this.council) else Objection.RECEIPTS
+
+
+def _by_documents(node: Node, desk: Desk, proposal: Proposal) -> Objection:
+    """What the receipts that a proposal names say against it, and the checkpoint it names."""
+    this = desk.this
+    receipts: dict[str, Receipt] = {}
+    for witness, named in proposal.receipts:
+        shown = desk.has_shown(witness, named)
+        receipt = desk.receipts[witness].receipt if shown else desk.copies[named]
+        if isinstance(receipt, Rejection):
+            return Objection.RECEIPTS
+        receipts[witness] = receipt
     admission = admit(
         receipts,
         this.council.witnesses,

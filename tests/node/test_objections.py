@@ -13,14 +13,15 @@ from scripted_chain import DEADLINE_S, Keys
 from boltzmann.errors import StoreUnavailable
 from boltzmann.node.agree import agree
 from boltzmann.node.checkpoints import Checkpoints
-from boltzmann.node.desk import Desk, look_for_receipts
+from boltzmann.node.desk import Desk, Filed, look_for_receipts
 from boltzmann.node.follow import follow
 from boltzmann.node.ingest import collect, ingest
-from boltzmann.node.objects import ballot_key, proposal_key
+from boltzmann.node.objects import ballot_key, proposal_key, receipt_copy_key
 from boltzmann.node.propose import propose
 from boltzmann.node.round import assign, open_round
 from boltzmann.node.vote import APPROVED, draw_held_out, put_back, vote
 from boltzmann.protocol.ballots import MAX_BALLOT_BYTES, Objection
+from boltzmann.protocol.documents import digest
 from boltzmann.protocol.manifest import CheckpointName, Proposal
 from boltzmann.store.s3 import S3Store
 
@@ -54,9 +55,12 @@ async def test_each_lie_of_a_proposal_has_its_objection(s3: str, tmp_path: Path)
         parent, checkpoint = true.parent, true.checkpoint
         assert parent is not None
         first, *others = true.receipts
+        made_up = b"no receipt of anybody's"
+        key = receipt_copy_key(RUN, 1, digest(made_up))
+        of.nodes[leader].node.store.put(key, made_up)
         lies = {
             Objection.PARENT: replace(true, parent=replace(parent, digest="00" * 32)),
-            Objection.RECEIPTS: replace(true, receipts=((first[0], "00" * 32), *others)),
+            Objection.RECEIPTS: replace(true, receipts=((first[0], digest(made_up)), *others)),
             Objection.ADMISSION: replace(true, accepted=true.accepted[1:]),
             Objection.UPDATE: replace(true, update="00" * 32),
             Objection.ROOT: replace(true, root="00" * 32),
@@ -107,6 +111,37 @@ async def test_what_cannot_be_judged_yet_gets_no_ballot(s3: str, tmp_path: Path)
         await vote(node, desk, true)
         assert desk.approved
         assert desk.obstacle == ""
+
+
+async def test_a_receipt_that_was_shown_to_the_leader_only_is_judged_by_its_copy(
+    s3: str, tmp_path: Path
+) -> None:
+    """The witness shows this voter another one, or none: either way it signed what is named."""
+    async with council(s3, tmp_path) as of:
+        leader, voter, witness = of.order
+        await of.honest()
+        true = await honest_proposal(of, leader)
+        node, two_faced = of.nodes[voter].node, Keys(witness).hotkey
+        desk = await desk_of(of, voter)
+        theirs = desk.receipts[two_faced].receipt
+        other = replace(theirs, verdicts=()).seal(two_faced, Keys(witness).sign)
+        desk.receipts[two_faced] = Filed(replace(theirs, verdicts=()), other, digest(other))
+        key = receipt_copy_key(RUN, 1, dict(true.receipts)[two_faced])
+        bucket = Bucket.of(of.nodes[leader].node.store.address)
+        copy = node.store.get(bucket.address, key, max_bytes=1 << 18, seconds=5.0)
+        assert isinstance(copy, bytes)
+        for shown in ("another", "none"):
+            if shown == "none":
+                del desk.receipts[two_faced]
+            for stored in (None, b"damaged"):
+                bucket.delete(key)
+                if stored is not None:
+                    bucket.put(key, stored)
+                await vote(node, desk, true)
+                assert desk.cast == {}, "it says nothing of what it cannot read"
+        bucket.put(key, copy)
+        await vote(node, desk, true)
+        assert desk.approved
 
 
 class Silent(S3Store):
