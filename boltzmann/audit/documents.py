@@ -7,7 +7,7 @@ import asyncio
 from boltzmann.audit.case import Case, Past
 from boltzmann.audit.report import is_gone, signature_of
 from boltzmann.node.node import Node
-from boltzmann.node.objects import receipt_key
+from boltzmann.node.objects import receipt_copy_key, receipt_key
 from boltzmann.node.tip import Claim, look_up, ordered
 from boltzmann.node.vote import names_enough
 from boltzmann.protocol.admission import Admission, admit
@@ -87,31 +87,45 @@ class Receipts:
 
         Raises: ChainUnavailable if the chain has forgotten where the bucket was.
         """
-        if named in self._known:
-            return self._known[named]
-        data = await self.shown(window, witness)
-        if isinstance(data, Rejection):
-            return data
-        if digest(data) != named:
-            detail = f"its bucket shows sha256 {digest(data)[:12]}, the manifest names {named[:12]}"
-            return Rejection(Reason.BAD_DIGEST, detail)
-        opened = open_receipt(data, self._node.run.run.id, window, witness, self._node.verify)
-        if isinstance(opened, Receipt):
+        if named not in self._known:
+            data = await self.shown(window, witness)
+            opened = self._opened(data, window, witness, named)
+            if isinstance(opened, Rejection):
+                return opened
             self._known[named] = opened
-        return opened
+        return self._known[named]
+
+    async def copied(self, window: int, leader: str, witness: str, named: str) -> Receipt | None:
+        """The receipt of this digest as the leader that named it has kept it, if it has."""
+        key = receipt_copy_key(self._node.run.run.id, window, named)
+        opened = self._opened(await self._get(window, leader, key), window, witness, named)
+        return None if isinstance(opened, Rejection) else opened
 
     async def shown(self, window: int, witness: str) -> bytes | Rejection:
         """What the witness's bucket shows now."""
-        peer = (await self._node.councils.at(window)).validators.get(witness)
+        return await self._get(window, witness, receipt_key(self._node.run.run.id, window))
+
+    async def _get(self, window: int, validator: str, key: str) -> bytes | Rejection:
+        peer = (await self._node.councils.at(window)).validators.get(validator)
         if peer is None:
             return Rejection(Reason.WRONG_HOTKEY, "no validator of this window")
         return await asyncio.to_thread(
             self._node.store.get,
             peer.bucket,
-            receipt_key(self._node.run.run.id, window),
+            key,
             max_bytes=MAX_DOCUMENT_BYTES,
             seconds=self._node.fetch_seconds,
         )
+
+    def _opened(
+        self, data: bytes | Rejection, window: int, witness: str, named: str
+    ) -> Receipt | Rejection:
+        if isinstance(data, Rejection):
+            return data
+        if digest(data) != named:
+            detail = f"its bucket shows sha256 {digest(data)[:12]}, the manifest names {named[:12]}"
+            return Rejection(Reason.BAD_DIGEST, detail)
+        return open_receipt(data, self._node.run.run.id, window, witness, self._node.verify)
 
 
 async def check_admission(case: Case, receipts: Receipts) -> None:
@@ -124,12 +138,15 @@ async def check_admission(case: Case, receipts: Receipts) -> None:
         )
     found: dict[str, Receipt] = {}
     for witness, named in case.proposal.receipts:
-        receipt = await receipts.read(case.window, witness, named)
-        if isinstance(receipt, Receipt):
+        receipt: Receipt | Rejection | None = await receipts.read(case.window, witness, named)
+        if isinstance(receipt, Rejection):
+            copy = await receipts.copied(case.window, case.proposal.leader, witness, named)
+            if copy is None or not is_gone(receipt):
+                await _report(case, receipts, witness, receipt)
+            receipt = copy
+        if receipt is not None:
             found[witness] = receipt
             _check_commits(case, witness, receipt)
-        else:
-            await _report(case, receipts, witness, receipt)
     if len(found) < len(case.proposal.receipts):
         case.report.gaps.append("admission: not all its receipts can be read")
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from boltzmann.node.objects import manifest_key
@@ -14,6 +14,8 @@ from boltzmann.protocol.manifest import Manifest, Parent, open_manifest
 from boltzmann.protocol.rejection import Reason, Rejection
 
 _KEPT = 64
+_MISSING_KEPT = 1024
+_PATIENCE = 1 / 8  # of what a read may take: how long the first bucket is waited for alone
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ class Manifests:
         self._run = run
         self._seconds = seconds
         self._held: OrderedDict[str, Held] = OrderedDict()
+        self._missing: OrderedDict[str, None] = OrderedDict()
 
     def keep(self, held: Held) -> None:
         """Hold a manifest that this node knows already."""
         name = digest(held.data)
         self._held[name] = held
+        self._missing.pop(name, None)
         self._held.move_to_end(name)
         while len(self._held) > _KEPT:
             self._held.popitem(last=False)
@@ -52,30 +56,47 @@ class Manifests:
         """A manifest that was looked at lately, by digest. Raises: KeyError."""
         return self._held[name]
 
+    def is_known_missing(self, digest: str) -> bool:
+        """Whether all that were asked for this one before had nothing."""
+        return digest in self._missing
+
     async def get(self, name: Parent, addresses: Iterable[str]) -> Held | Rejection:
-        """The manifest of this digest, window and leader, from the first bucket that has it."""
+        """The manifest of this digest, window and leader, from the first bucket that has it.
+
+        The first address is asked alone; if it has not answered soon, the others are asked too, all
+        at once: who never answers must not use up the time of those after it.
+        """
         if name.digest in self._held:
             return self._held[name.digest]
         asked = list(addresses)
-        refusal = Rejection(Reason.ABSENT, f"in none of {len(asked)} buckets")
-        for address in asked:
-            data = await asyncio.to_thread(
-                self._store.get,
-                address,
-                manifest_key(self._run, name.window, name.digest),
-                max_bytes=MAX_DOCUMENT_BYTES,
-                seconds=self._seconds,
-            )
-            opened = self._opened(data, name)
-            if isinstance(opened, Held):
-                self.keep(opened)
-                return opened
-            # A bucket that has it, but damaged, tells more than one that does not have it.
-            if refusal.reason is Reason.ABSENT:
-                detail = f"{opened.detail} in {address}".strip()
-                known = opened.reason is Reason.ABSENT
-                refusal = refusal if known else Rejection(opened.reason, detail)
-        return refusal
+        reads = [asyncio.create_task(self._read(name, address)) for address in asked[:1]]
+        try:
+            if reads:
+                await asyncio.wait(reads, timeout=self._seconds * _PATIENCE)
+            if not any(read.done() and isinstance(read.result(), Held) for read in reads):
+                reads += [asyncio.create_task(self._read(name, a)) for a in asked[1:]]
+            for answer in asyncio.as_completed(reads):
+                opened = await answer
+                if isinstance(opened, Held):
+                    self.keep(opened)
+                    return opened
+        finally:
+            for read in reads:
+                read.cancel()
+        self._missing[name.digest] = None
+        while len(self._missing) > _MISSING_KEPT:
+            self._missing.popitem(last=False)
+        return _refusal(asked, [read.result() for read in reads])
+
+    async def _read(self, name: Parent, address: str) -> Held | Rejection:
+        data = await asyncio.to_thread(
+            self._store.get,
+            address,
+            manifest_key(self._run, name.window, name.digest),
+            max_bytes=MAX_DOCUMENT_BYTES,
+            seconds=self._seconds,
+        )
+        return self._opened(data, name)
 
     def _opened(self, data: bytes | Rejection, name: Parent) -> Held | Rejection:
         if isinstance(data, Rejection):
@@ -84,3 +105,11 @@ class Manifests:
             return Rejection(Reason.BAD_DIGEST, f"{digest(data)[:12]}, not {name.digest[:12]}")
         opened = open_manifest(data, self._run, name.window, name.leader, self._verify)
         return opened if isinstance(opened, Rejection) else Held(opened, data)
+
+
+def _refusal(addresses: list[str], answers: Sequence[Held | Rejection]) -> Rejection:
+    """A bucket that has it, but damaged, tells more than those that do not have it."""
+    for address, answer in zip(addresses, answers, strict=True):
+        if isinstance(answer, Rejection) and answer.reason is not Reason.ABSENT:
+            return Rejection(answer.reason, f"{answer.detail} in {address}".strip())
+    return Rejection(Reason.ABSENT, f"in none of {len(addresses)} buckets")

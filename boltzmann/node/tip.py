@@ -9,6 +9,9 @@ approved stands on it.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from boltzmann.node.councils import Council
@@ -69,16 +72,33 @@ async def tip_at(node: Node, window: int) -> Sight:
             window = max(newest, _before(node, window))
             continue
         council = await node.councils.at(window)
-        for name in ordered(peers, council):
-            claim = await look_up(node, peers, council, name)
-            if claim.tip is not None:
-                return Sight(claim.tip, withheld)
-            if isinstance(claim.held, Rejection) and window == newest_asked:
-                withheld = withheld or (
-                    f"the manifest of window {window} by {name.leader}: {claim.held}"
-                )
+        names = ordered(peers, council)
+        if window < newest_asked - 1:  # of these two, a copy may still turn up
+            names = [n for n in names if not node.manifests.is_known_missing(n.digest)]
+        async with aclosing(_claims(node, peers, council, names)) as claims:
+            async for claim in claims:
+                if claim.tip is not None:
+                    return Sight(claim.tip, withheld)
+                if isinstance(claim.held, Rejection) and window == newest_asked:
+                    by = f"the manifest of window {window} by {claim.name.leader}: {claim.held}"
+                    withheld = withheld or by
         window -= 1
     return Sight(None, withheld)
+
+
+async def _claims(
+    node: Node, peers: list[Peer], council: Council, names: list[Parent]
+) -> AsyncGenerator[Claim, None]:
+    """What is behind each name, in order; all are looked up at the same time, as many may name
+    what nobody can read."""
+    lookups = [asyncio.create_task(look_up(node, peers, council, name)) for name in names]
+    try:
+        for lookup in lookups:
+            yield await lookup
+    finally:
+        for lookup in lookups:
+            lookup.cancel()
+        await asyncio.gather(*lookups, return_exceptions=True)
 
 
 def _before(node: Node, window: int) -> int:

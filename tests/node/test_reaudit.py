@@ -15,7 +15,7 @@ from scripted_chain import Keys, ScriptedChain
 
 from boltzmann.audit.report import Status, exit_code
 from boltzmann.errors import BoltzmannError, ChainUnavailable, ConfigError
-from boltzmann.node.objects import commit_key, delta_key, receipt_key, update_key
+from boltzmann.node.objects import commit_key, delta_key, receipt_copy_key, receipt_key, update_key
 from boltzmann.protocol.ballots import Objection
 from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.reveal import seal_commit
@@ -98,9 +98,22 @@ async def test_a_changed_receipt_is_its_witness_s(remains: Remains, tmp_path: Pa
         reports = await audited(remains, tmp_path, 2, 3)
     found = only(reports[2])
     assert (found.what, found.hotkey, found.key) == ("receipt", hotkey("ben"), key)
-    assert reports[2].gaps == ["admission: not all its receipts can be read"]
+    assert reports[2].gaps == [], "the leader has kept the one that it went by"
     assert reports[3].status is Status.MATCH
     assert exit_code(reports.values()) == 1
+
+
+async def test_a_lost_receipt_is_judged_by_the_leaders_copy(
+    remains: Remains, tmp_path: Path
+) -> None:
+    proposal = remains.manifest(2).proposal
+    copy = receipt_copy_key(RUN, 2, dict(proposal.receipts)[hotkey("ben")])
+    with remains.instead("ben", receipt_key(RUN, 2), None):
+        reports = await audited(remains, tmp_path / "one", 2, 2)
+        assert (reports[2].status, reports[2].gaps) == (Status.MATCH, [])
+        with remains.instead(remains.name_of(proposal.leader), copy, None):
+            reports = await audited(remains, tmp_path / "none", 2, 2)
+    assert "admission: not all its receipts can be read" in reports[2].gaps
 
 
 @pytest.mark.parametrize("at", [-1, 20, 200])
