@@ -15,6 +15,7 @@ from boltzmann.errors import ConfigError
 from boltzmann.protocol.rejection import Reason
 from boltzmann.simulate.adversaries import REGISTERED, described, rogue_named
 from boltzmann.simulate.adversaries.base import Adversary, adversary
+from boltzmann.simulate.network import Network
 from boltzmann.simulate.plan import SimulationPlan
 from boltzmann.simulate.results import PeerResult, SimulationResult
 from boltzmann.simulate.run import simulate
@@ -71,7 +72,9 @@ WHY: dict[str, Reason] = {
 }
 HARMLESS = {"bucket-change", "overwrite"}  # what they do comes when nobody looks any more
 PATIENT = {"alie", "ipm", "recycled"}  # they are honest first
-VALIDATORS = {"false-alarms", "patron", "weight-copier"}
+STALLING = {"two-receipts", "trickling", "unreadable"}  # validators of no stake
+VALIDATORS = {"false-alarms", "patron", "weight-copier", *STALLING}
+HIDING = {"hiding"}
 EARNING = {"one-machine", *HARMLESS}  # they work
 SOME_READERS = {"two-commits", "two-faced"}  # who was honest to most is paid by those for a while
 TOGETHER = ("one-machine", "sharing")
@@ -90,7 +93,7 @@ def of_kind(result: SimulationResult, kind: str) -> list[PeerResult]:
 
 
 def test_each_adversary_is_tried_here() -> None:
-    assert set(WHY) | HARMLESS | PATIENT | VALIDATORS == set(REGISTERED)
+    assert set(WHY) | HARMLESS | PATIENT | VALIDATORS | HIDING == set(REGISTERED)
     assert {name for name, attack in REGISTERED.items() if attack.stake} == VALIDATORS
 
 
@@ -181,6 +184,34 @@ def test_a_hostile_validator_neither_stops_the_run_nor_moves_the_pay(kind: str) 
     assert of_kind(result, "protege")[0].pay == 0.0
     pays = [peer.pay for peer in of_kind(result, "honest")]
     assert min(pays) > 0.9 * max(pays)
+
+
+def test_dust_and_hidden_deltas_stop_no_window() -> None:
+    hostile = {"two-receipts": 1, "trickling": 1, "unreadable": 1, "hiding": 3}
+    result = simulate(SimulationPlan(6, 4, WINDOWS, hostile=hostile))
+    assert result.agreed
+    assert result.updates == WINDOWS
+    assert result.honest_refused == ()
+    for peer in of_kind(result, "hiding"):
+        assert peer.rejected.keys() == {Reason.ABSENT.value}
+        assert 0.0 < peer.pay < 0.9 * result.honest_pay
+
+
+def test_names_that_nobody_can_read_stop_nothing_after_an_empty_window() -> None:
+    empty = 3
+
+    async def hide(network: Network) -> None:
+        def serve(reader: str, key: str, stored: bytes | None) -> bytes | None:
+            return None if key.endswith(f"/{empty}/delta") else stored
+
+        for running in network.nodes.values():
+            if running.member.kind == "honest":
+                network.buckets.serve[running.node.store.address] = serve
+
+    plan = SimulationPlan(3, 3, WINDOWS + 2, hostile={"unreadable": 4}, happenings={empty: hide})
+    result = simulate(plan)
+    assert result.agreed
+    assert result.updates == WINDOWS + 1
 
 
 def test_names_make_buckets_and_have_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from boltzmann.simulate.adversaries import (  # noqa: F401 - each registers what
     identity,
     malformed,
     poisoning,
+    stalling,
     timing,
 )
 from boltzmann.simulate.adversaries.base import REGISTERED, Adversary, rogue_of
