@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from boltzmann.node.worker import Worker
     from boltzmann.train.team import Team
 
+_READERS = 64  # buckets that are read at the same time
 _START_SECONDS = 30.0  # for the one read of run.toml
 
 
@@ -114,6 +116,8 @@ async def _running(
     from boltzmann.node.manifests import Manifests
 
     folder = settings.folder / run.run.id
+    # Reads wait for others most of the time; the usual few threads would wait for silent ones only.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_READERS, "readers"))
     chain = Patient(chain, telemetry)
     blocks = Blocks(chain, telemetry)
     await blocks.start()

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from boltzmann.node.membership import Peer
 from boltzmann.node.node import Node
@@ -25,6 +26,9 @@ from boltzmann.protocol.reveal import MAX_COMMIT_BYTES, Pledge, open_commit
 from boltzmann.protocol.scoring import add_up
 from boltzmann.protocol.slices import Slice
 from boltzmann.protocol.wire import Expected, Kind, check_object
+
+T = TypeVar("T")
+_ALL = 1.5  # how much longer than one read all of them may take
 
 
 @dataclass(frozen=True)
@@ -65,14 +69,36 @@ async def collect(node: Node, duty: Duty) -> Collected:
     )
     with node.stage(Stage.INGEST, window):
         chosen = await chosen_in(node, window)
-        results = await asyncio.gather(
-            *(
-                _download(node, duty, peer, pledges[hotkey], chosen)
-                for hotkey, peer in duty.members.items()
-            )
+        results = await _of_each(
+            node, duty, lambda peer: _download(node, duty, peer, pledges[peer.hotkey], chosen)
         )
-    missing = {h: why for h, why in zip(duty.members, results, strict=True) if why is not None}
+    missing = {hotkey: why for hotkey, why in results.items() if why is not None}
     return Collected(pledges, missing, in_time)
+
+
+async def _of_each(
+    node: Node, duty: Duty, read: Callable[[Peer], Coroutine[None, None, T | Rejection]]
+) -> dict[str, T | Rejection]:
+    """What a read of each member's bucket comes to, by hotkey; SLOW where it took too long.
+
+    Those whose deltas are in the last update come first: buckets of newcomers that never answer
+    take up threads, and must neither keep the others waiting nor hold up the receipt.
+    """
+    entered = {entry.hotkey for entry in duty.base.manifest.proposal.accepted}
+    peers = sorted(
+        duty.members.values(), key=lambda peer: (peer.hotkey not in entered, peer.hotkey)
+    )
+    tasks = {peer.hotkey: asyncio.create_task(read(peer)) for peer in peers}
+    try:
+        if tasks:
+            await asyncio.wait(tasks.values(), timeout=_ALL * node.fetch_seconds)
+    finally:
+        left = [task for task in tasks.values() if not task.done()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+    late = Rejection(Reason.SLOW, "its turn to be read did not come or did not end in time")
+    return {h: late if task.cancelled() else task.result() for h, task in tasks.items()}
 
 
 async def ingest(node: Node, this: Round, collected: Collected) -> None:
@@ -109,10 +135,7 @@ async def _read_pledges(node: Node, duty: Duty) -> tuple[Mapping[str, Pledge | R
     if path.exists():
         return _unspelled(path.read_text()), True
     in_time = node.blocks.latest < node.clock.upload_by(duty.window)
-    answers = await asyncio.gather(
-        *(read_pledge(node, duty, peer) for peer in duty.members.values())
-    )
-    pledges = dict(zip(duty.members, answers, strict=True))
+    pledges = await _of_each(node, duty, lambda peer: read_pledge(node, duty, peer))
     if in_time:
         write_whole(path, _spelled(pledges).encode())
     return pledges, in_time
