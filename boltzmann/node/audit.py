@@ -183,6 +183,7 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
         refusal = refusal or Rejection(Reason.NORM, f"recomputed {finding.norm:g}")
     if task.accuser and refusal is None:
         book.mute(task.accuser, this.window + node.run.rewards.trust_windows)
+        book.reassure(hotkey, this.window)
         return
     if refusal is None:
         this.passed.add(hotkey)

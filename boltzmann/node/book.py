@@ -94,6 +94,11 @@ class Book:
             since = self._doubts.get(verdict.hotkey, verdict.window)
             self._doubts[verdict.hotkey] = max(since, verdict.window)
 
+    def reassure(self, hotkey: str, window: int) -> None:
+        """An alarm about a window up to this one proved false: what it put in doubt holds again."""
+        if self._doubts.get(hotkey, window + 1) <= window:
+            del self._doubts[hotkey]
+
     def mute(self, validator: str, until: int) -> None:
         """Ignore a validator's alarms up to a window: it has raised a false one."""
         self._muted[validator] = max(until, self._muted.get(validator, until))

@@ -245,6 +245,10 @@ async def test_an_alarm_of_a_page_that_is_not_the_members_costs_it_nothing(
         assert not at.book.suspects(anna)
         hear(node, at.book, [at.this], {"5Val": [replace(failed, page=at.this.pages[anna][0])]})
         assert at.book.suspects(anna), "one of its own pages is another matter"
+        told = {"5Val": [replace(failed, page=at.this.pages[anna][0])]}
+        await heed(node, at.book, [at.this], told, CLOCK.decide(1))
+        assert at.book.is_muted("5Val", 1)
+        assert at.book.trusts(anna, 0), "a false alarm leaves nothing behind"
 
 
 async def test_who_finds_shares_that_cancel_out_is_not_muted_for_it(
