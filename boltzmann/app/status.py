@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from boltzmann.app.outside import look
+from boltzmann.app.outside import looking
 from boltzmann.node.membership import Peer, miners, validators
 from boltzmann.privacy import shown
 from boltzmann.protocol.clock import WindowClock
@@ -55,8 +55,8 @@ async def run_status(network: str, netuid: int, run_hash: str) -> RunStatus:
 
     Raises: ConfigError, ChainError naming the fact, place and mend.
     """
-    seen = await look(network, netuid, run_hash)
-    run, block, peers = seen.run, seen.block, seen.peers
+    async with looking(network, netuid, run_hash) as seen:
+        run, block, peers = seen.run, seen.block, seen.peers
     window = run.windows.window(block)
     phase, end = phase_of(run.windows, window, block)
     judges = tuple(_validator(peer, block) for peer in validators(peers))

@@ -21,8 +21,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "pay",
         help="show what each validator pays whom, and why",
         description="Show, for each validator of a run, the payroll it has signed for the weights "
-        "it set last: weight, moving score, debt and last audit of each hotkey; beside it the "
-        "share of the subnet's pay that the chain gave that hotkey last.",
+        "it set last: weight and moving score, debt and last audit of each hotkey; beside it the "
+        "weight that stands on chain, and the share of the subnet's pay that the chain gave that "
+        "hotkey last.",
     )
     add_which_run(parser)
     parser.add_argument("--hotkey", metavar="SS58", default="", help="only this miner's lines")
@@ -54,12 +55,13 @@ def _statement(statement: Statement, incentives: Mapping[str, float]) -> Iterato
         return
     yield f"{who}: weights of block {statement.block}, for windows up to {statement.settled}"
     yield (
-        f"{'uid':>4}  {'miner':<10}{'weight':>8}{'moving score':>14}{'debt':>8}{'last audit':>16}"
-        f"{'chain pays':>12}"
+        f"{'uid':>4}  {'miner':<10}{'weight':>8}{'on chain':>10}{'moving score':>14}"
+        f"{'debt':>8}{'last audit':>16}{'chain pays':>12}"
     )
     for line in statement.lines:
         audited = "never" if line.audited < 0 else f"window {line.audited}"
         yield (
-            f"{line.uid:>4}  {line.hotkey[:8]:<10}{line.weight:>8.4f}{line.moving:>14.4f}"
+            f"{line.uid:>4}  {line.hotkey[:8]:<10}{line.weight:>8.4f}"
+            f"{statement.on_chain.get(line.uid, 0.0):>10.4f}{line.moving:>14.4f}"
             f"{line.debt:>8.2f}{audited:>16}{incentives.get(line.hotkey, 0.0):>12.4f}"
         )

@@ -95,6 +95,7 @@ def test_who_is_paid_what_and_why(paid: Paid) -> None:
     (statement,) = json.loads(paid.pay("json", "--json").output)["validators"]
     assert (statement["hotkey"], statement["block"]) == (paid.keys.hotkey, paid.block)
     assert (statement["window"], statement["settled"]) == (paid.window, paid.window)
+    assert statement["on_chain"] == {str(paid.uid): 1.0}
     assert statement["lines"] == [
         {
             "hotkey": paid.guest,
@@ -114,9 +115,9 @@ def test_who_is_paid_what_and_why(paid: Paid) -> None:
         },
     ]
     text = paid.pay("text").output.splitlines()
-    assert [line.split()[:5] for line in text[4:]] == [
-        [str(paid.uid), paid.guest[:8], "1.0000", "0.7500", "0.00"],
-        ["200", "5Debtor", "0.0000", "0.5000", "3.00"],
+    assert [line.split()[:6] for line in text[4:]] == [
+        [str(paid.uid), paid.guest[:8], "1.0000", "1.0000", "0.7500", "0.00"],
+        ["200", "5Debtor", "0.0000", "0.0000", "0.5000", "3.00"],
     ]
     mine = paid.pay("mine", "--hotkey", paid.guest).output.splitlines()
     assert [line.split()[1] for line in mine[4:]] == [paid.guest[:8]]
