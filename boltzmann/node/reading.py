@@ -45,7 +45,9 @@ class Reads:
         if fresh:
             await asyncio.wait(fresh, timeout=node.fetch_seconds * _PATIENCE)
         done = {name: place for name, place in places.items() if self._begun[place].done()}
-        return {name: self._begun.pop(place).result() for name, place in done.items()}
+        # Several names may have one place: anybody may commit to another's bucket.
+        answers = {place: self._begun.pop(place).result() for place in set(done.values())}
+        return {name: answers[place] for name, place in done.items()}
 
     async def close(self) -> None:
         """Wait for no answer any more."""
