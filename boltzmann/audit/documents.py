@@ -80,20 +80,20 @@ class Receipts:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._known: dict[str, Receipt] = {}
+        self._known: dict[tuple[str, str], Receipt] = {}
 
     async def read(self, window: int, witness: str, named: str) -> Receipt | Rejection:
         """The receipt of this digest; BAD_DIGEST if the bucket shows another object.
 
         Raises: ChainUnavailable if the chain has forgotten where the bucket was.
         """
-        if named not in self._known:
+        if (witness, named) not in self._known:
             data = await self.shown(window, witness)
             opened = self._opened(data, window, witness, named)
             if isinstance(opened, Rejection):
                 return opened
-            self._known[named] = opened
-        return self._known[named]
+            self._known[witness, named] = opened
+        return self._known[witness, named]
 
     async def copied(self, window: int, leader: str, witness: str, named: str) -> Receipt | None:
         """The receipt of this digest as the leader that named it has kept it, if it has."""

@@ -32,9 +32,9 @@ class Desk:
     """The documents of one window that this validator has read, and what it did with them.
 
     `receipts` by witness, as it showed them to this node; `copies`: other receipts of witnesses, as
-    a leader has them, by digest; `proposals` by leader; `ballots` by voter, with their documents,
-    on this node's own proposal; `cast`: leader -> approved, of this node's own
-    ballots; `candidate`: what the state stands at beyond the window's base; `loss_before` on this
+    a leader has them, by witness and digest; `proposals` by leader; `ballots` by voter, with their
+    documents, on this node's own proposal; `cast`: leader -> approved, of this node's own ballots;
+    `candidate`: what the state stands at beyond the window's base; `loss_before` on this
     node's held-out pages at the base; `passed`: it was this node's turn, and it had nothing to
     propose; `bound_to`: the one proposal it may approve, once it has.
     """
@@ -42,7 +42,7 @@ class Desk:
     this: Round
     held_out: tuple[int, ...]
     receipts: dict[str, Filed] = field(default_factory=dict)
-    copies: dict[str, Receipt | Rejection] = field(default_factory=dict)
+    copies: dict[tuple[str, str], Receipt | Rejection] = field(default_factory=dict)
     proposals: dict[str, Proposal] = field(default_factory=dict)
     cast: dict[str, bool] = field(default_factory=dict)
     ballots: dict[str, tuple[Ballot, bytes]] = field(default_factory=dict)
@@ -143,17 +143,21 @@ async def look_for_copies(node: Node, desk: Desk, proposal: Proposal) -> bool:
     none, from the leader that names them. Whether all of them are here.
 
     A witness may show each reader another receipt. Each is signed by it, so what follows from the
-    leader's can be judged all the same, and nobody can stop a window by it.
+    leader's can be judged all the same, and nobody can stop a window by it. Each is opened as the
+    receipt of the witness it is named for: one witness must not speak for all.
     """
     run, window = proposal.run, proposal.window
     wanted = {
-        named: witness
+        (witness, named)
         for witness, named in proposal.receipts
-        if named not in desk.copies and not desk.has_shown(witness, named)
+        if (witness, named) not in desk.copies and not desk.has_shown(witness, named)
     }
     bucket = desk.this.council.validators[proposal.leader].bucket
-    places = {named: Place(bucket, receipt_copy_key(run, window, named)) for named in wanted}
-    for named, data in (await desk.reads.look(node, places)).items():
-        if not isinstance(data, Rejection) and digest(data) == named:
-            desk.copies[named] = open_receipt(data, run, window, wanted[named], node.verify)
-    return wanted.keys() <= desk.copies.keys()
+    places = {named: Place(bucket, receipt_copy_key(run, window, named)) for _, named in wanted}
+    answers = await desk.reads.look(node, places)
+    for witness, named in wanted:
+        data = answers.get(named)
+        if isinstance(data, bytes) and digest(data) == named:
+            copy = open_receipt(data, run, window, witness, node.verify)
+            desk.copies[witness, named] = copy
+    return wanted <= desk.copies.keys()

@@ -140,7 +140,7 @@ def _by_documents(node: Node, desk: Desk, proposal: Proposal) -> Objection:
     receipts: dict[str, Receipt] = {}
     for witness, named in proposal.receipts:
         shown = desk.has_shown(witness, named)
-        receipt = desk.receipts[witness].receipt if shown else desk.copies[named]
+        receipt = desk.receipts[witness].receipt if shown else desk.copies[witness, named]
         if isinstance(receipt, Rejection):
             return Objection.RECEIPTS
         receipts[witness] = receipt

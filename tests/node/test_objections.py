@@ -144,6 +144,40 @@ async def test_a_receipt_that_was_shown_to_the_leader_only_is_judged_by_its_copy
         assert desk.approved
 
 
+async def test_two_validators_may_name_one_bucket(s3: str, tmp_path: Path) -> None:
+    """Anybody can: it must not end the nodes of the others."""
+    async with council(s3, tmp_path) as of:
+        await of.honest()
+        node, this = of.nodes[of.order[0]].node, of.rounds[of.order[0]]
+        owner, copier = (Keys(name).hotkey for name in of.order[1:])
+        peers = dict(this.council.validators)
+        record = replace(peers[copier].commitment, bucket=peers[owner].bucket)
+        peers[copier] = replace(peers[copier], commitment=record)
+        desk = Desk(replace(this, council=replace(this.council, validators=peers)), ())
+        for _ in range(2):
+            await look_for_receipts(node, desk)
+            assert sorted(desk.receipts) == sorted((node.hotkey, owner))
+
+
+async def test_one_receipt_does_not_speak_for_several_witnesses(s3: str, tmp_path: Path) -> None:
+    """Else who leads, and has another witness, would say alone who enters."""
+    async with council(s3, tmp_path) as of:
+        leader, voter = of.order[0], of.order[1]
+        await of.honest()
+        true = await honest_proposal(of, leader)
+        node = of.nodes[voter].node
+        for witness, named in true.receipts:
+            desk = await desk_of(of, voter)
+            data = desk.receipts[witness].data
+            of.nodes[leader].node.store.put(receipt_copy_key(RUN, 1, named), data)
+            if witness != node.hotkey:
+                del desk.receipts[witness]  # it is shown to the leader only
+            lie = replace(true, receipts=tuple((w, named) for w, _ in true.receipts))
+            await vote(node, desk, lie)
+            assert desk.cast == {lie.leader: False}
+            assert of.told(voter, "ballot")[-1]["objection"] == Objection.RECEIPTS.value
+
+
 class Silent(S3Store):
     """A bucket that takes everything but ballots."""
 
