@@ -9,7 +9,7 @@ from boltzmann.node.membership import first_validator, peers_at
 from boltzmann.node.node import Node
 from boltzmann.node.objects import manifest_key
 from boltzmann.node.publish import publish
-from boltzmann.node.tip import tip_at
+from boltzmann.node.tip import Sight, tip_at
 from boltzmann.protocol.clock import INCLUSION_BLOCKS
 from boltzmann.protocol.commitment import Commitment, Role
 from boltzmann.protocol.manifest import Manifest, Proposal, open_manifest
@@ -17,16 +17,30 @@ from boltzmann.protocol.rejection import Rejection
 from boltzmann.train import checkpoint
 from boltzmann.train.model import initial_parameters
 
+_PATIENCE_WINDOWS = 2  # for a digest that cannot be read, before a run is begun
+
 
 async def ensure_genesis(node: Node) -> None:
     """See to it that the run has a genesis, by publishing it if this node is its first validator.
 
     Returns at once if the run has begun, or another validator has more stake. A genesis that missed
-    its window's deciding block counts for nobody and is made anew.
+    its window's deciding block counts for nobody and is made anew. A digest that nobody can read
+    may be a genesis of better days: it is waited for, but not for long, as anybody can order one.
     """
-    while await _is_wanted(node):
+    waited = 0
+    while True:
+        sight = await _sight(node)
+        if sight.tip is not None or not await _is_first(node):
+            return
         window = await _under_way(node)
-        if window is None:
+        doubtful = bool(sight.withheld) or waited > 0
+        if window is None and doubtful and waited < _PATIENCE_WINDOWS:
+            waited += 1
+            window = node.clock.window(node.blocks.latest)
+            window += node.blocks.latest >= node.clock.decide(window)
+            what = f"window {window}: what is on chain and cannot be read may be a genesis"
+            node.telemetry.event("waiting", what=what, seconds=0.0)
+        elif window is None:
             # The first window whose deciding block a commitment made now can still reach.
             soon = node.blocks.latest + INCLUSION_BLOCKS
             window = node.clock.window(soon + node.clock.order_blocks - 1)
@@ -34,12 +48,12 @@ async def ensure_genesis(node: Node) -> None:
         await node.blocks.until(node.clock.decide(window))
 
 
-async def _is_wanted(node: Node) -> bool:
+async def _sight(node: Node) -> Sight:
     window = node.clock.window(node.blocks.latest)
-    decided = window if node.blocks.latest >= node.clock.decide(window) else window - 1
-    sight = await tip_at(node, decided)
-    if sight.tip is not None or sight.withheld:
-        return False
+    return await tip_at(node, window - (node.blocks.latest < node.clock.decide(window)))
+
+
+async def _is_first(node: Node) -> bool:
     peers = await peers_at(node.chain, node.run.run.id, node.blocks.latest)
     return first_validator(peers) == node.hotkey
 

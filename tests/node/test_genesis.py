@@ -16,7 +16,7 @@ from boltzmann.node.follow import follow
 from boltzmann.node.genesis import ensure_genesis
 from boltzmann.node.membership import peers_at
 from boltzmann.node.tip import tip_at
-from boltzmann.protocol.commitment import Role, decode
+from boltzmann.protocol.commitment import Commitment, Role, decode
 
 
 @asynccontextmanager
@@ -27,6 +27,10 @@ async def validator(
     announce(script, name, Role.VALIDATOR, store.address, since)
     async with running(script, name, store, folder / name) as node:
         yield node
+
+
+def doubt(window: int) -> str:
+    return f"window {window}: what is on chain and cannot be read may be a genesis"
 
 
 def ordered(script: Script) -> list[int]:
@@ -148,13 +152,42 @@ async def test_a_run_whose_genesis_is_withheld_is_not_begun_again_at_once(
     script = Script()
     script.register("first", stake=5.0)
     leader = Leader(script, "first", Bucket(s3, "first"), tmp_path / "leader")
-    leader.publish(leader.genesis(), withhold=["manifest"])
+    first = leader.genesis()
+    leader.publish(first, withhold=["manifest"])
     await script.advance(CLOCK.decide(0))
     store = store_of(s3, "first")
     async with running(script, "first", store, tmp_path / "first") as node:
-        await asyncio.wait_for(ensure_genesis(node.node), DEADLINE_S)
+        task = asyncio.create_task(ensure_genesis(node.node))
+        for window in (0, 1):
+            await node.told.seen("waiting", what=doubt(window + 1))
+            assert node.told.of("genesis") == []
+            assert ordered(script) == [0]
+            if window == 1:
+                leader.bucket.put(first.manifest_key, first.manifest)
+            await script.advance(CLOCK.decide(window + 1))
+        await asyncio.wait_for(task, DEADLINE_S)
         assert node.told.of("genesis") == []
-    assert ordered(script) == [0]
+
+
+async def test_digests_of_nothing_do_not_keep_a_run_from_beginning(s3: str, tmp_path: Path) -> None:
+    script = Script(height=CLOCK.open(2))
+    script.register("first", stake=5.0)
+    nobody = script.register("nobody", stake=1e-9)
+    bucket = Bucket(s3, "nobody")
+    announce(script, "nobody", Role.VALIDATOR, bucket.address)
+    for window in range(1, 5):
+        record = Commitment(Role.VALIDATOR, RUN, bucket.address, manifest=(window, "ab" * 32))
+        script.commit(nobody, record, CLOCK.decide(window))
+    async with validator(s3, script, tmp_path) as node:
+        task = asyncio.create_task(ensure_genesis(node.node))
+        for window in (2, 3):
+            await node.told.seen("waiting", what=doubt(window))
+            await script.advance(CLOCK.decide(window))
+        await node.told.seen("genesis", window=4)
+        await script.advance(CLOCK.decide(4))
+        await asyncio.wait_for(task, DEADLINE_S)
+        assert await follow(node.node, 4) is None
+        assert node.state.position.genesis == 4
 
 
 async def test_the_genesis_is_whole_in_the_bucket_before_it_is_ordered(
