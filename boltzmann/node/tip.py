@@ -73,7 +73,7 @@ async def tip_at(node: Node, window: int) -> Sight:
             continue
         council = await node.councils.at(window)
         names = ordered(peers, council)
-        if window < newest_asked - 1:  # of these two, a copy may still turn up
+        if not _is_asked_again(newest_asked - window):
             names = [n for n in names if not node.manifests.is_known_missing(n.digest)]
         async with aclosing(_claims(node, peers, council, names)) as claims:
             async for claim in claims:
@@ -84,6 +84,13 @@ async def tip_at(node: Node, window: int) -> Sight:
                     withheld = withheld or by
         window -= 1
     return Sight(None, withheld)
+
+
+def _is_asked_again(age: int) -> bool:
+    """Whether what nobody had is asked for in a window that is so many windows old: in the first
+    two, as a copy may turn up, then ever less often. Never again would be too late for who could
+    read nothing for a while: it would stand elsewhere than all others until it is restarted."""
+    return age & (age - 1) == 0  # 0, 1, 2, 4, 8, ...
 
 
 async def _claims(

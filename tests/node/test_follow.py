@@ -290,6 +290,22 @@ async def test_a_withheld_manifest_leaves_its_window_empty_after_some_patience(
         assert at.stands_at(first)
 
 
+async def test_who_could_read_nothing_for_a_while_comes_back_without_a_restart(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        first = await at.begin()
+        unread = at.leader.close(1)
+        at.leader.publish(unread, withhold=["manifest"])
+        for window in (1, 2, 3):
+            assert await at.after(window) is None
+            assert at.stands_at(first)
+        at.leader_bucket.put(unread.manifest_key, unread.manifest)
+        # Nobody orders anything meanwhile: half the stake may stand at the one, half at the other.
+        assert await at.after(5) is None
+        assert at.stands_at(unread)
+
+
 async def test_what_stands_on_a_withheld_manifest_brings_it_from_a_mirror(
     s3: str, tmp_path: Path
 ) -> None:
