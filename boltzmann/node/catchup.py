@@ -23,8 +23,10 @@ _BYTES_PER_SECOND = 1_000_000  # the slowest bucket that is worth waiting for
 async def load_checkpoint(node: Node, tip: Tip, start: Start) -> str | None:
     """Make the state what the checkpoint holds; else what is not there.
 
-    Each shard comes from the first holder whose copy has its sha256.
+    Each shard comes from the first holder whose copy has its sha256; who failed with one is asked
+    last for the next: a bucket that never answers must not cost its limit once per shard.
     """
+    holders, failed = tip.holders, set[str]()
     descriptor, began = start.descriptor, time.monotonic()
     folder = node.folder / "download"
     shutil.rmtree(folder, ignore_errors=True)
@@ -33,7 +35,8 @@ async def load_checkpoint(node: Node, tip: Tip, start: Start) -> str | None:
         paths = []
         for number, shard in enumerate(descriptor.shards):
             path = folder / f"{number}.safetensors"
-            missing = await fetch_shard(node, tip.holders, descriptor, shard, path)
+            holders = tuple(sorted(holders, key=lambda holder: holder.hotkey in failed))
+            missing = await fetch_shard(node, holders, descriptor, shard, path, failed)
             if missing is not None:
                 return f"shard {number} of the checkpoint of window {descriptor.window}: {missing}"
             paths.append(path)
@@ -60,9 +63,17 @@ async def load_checkpoint(node: Node, tip: Tip, start: Start) -> str | None:
 
 
 async def fetch_shard(
-    node: Node, holders: tuple[Holder, ...], descriptor: Descriptor, shard: Shard, path: Path
+    node: Node,
+    holders: tuple[Holder, ...],
+    descriptor: Descriptor,
+    shard: Shard,
+    path: Path,
+    failed: set[str] | None = None,
 ) -> Rejection | None:
-    """One shard into `path`, from the first holder whose copy has its sha256."""
+    """One shard into `path`, from the first holder whose copy has its sha256.
+
+    Who did not have it is added to `failed`.
+    """
     refusal: Rejection | None = Rejection(Reason.ABSENT)
     for holder in holders:
         refusal = await asyncio.to_thread(
@@ -78,6 +89,8 @@ async def fetch_shard(
             path.unlink()
         if refusal is None:
             return None
+        if failed is not None:
+            failed.add(holder.hotkey)
         if refusal.reason is not Reason.ABSENT:
             node.telemetry.event(
                 "refused",

@@ -161,10 +161,12 @@ def _named(peers: list[Peer], window: int) -> dict[str, tuple[int, str]]:
 
 
 def holders_of(peers: list[Peer], council: Council, leader: str) -> tuple[Holder, ...]:
-    """The leader first, then the other validators, of that time or of now."""
+    """The leader first, then the other validators, of that time or of now; the most stake first,
+    as who holds dust may have a bucket that makes each read wait for its limit."""
     found = {hotkey: peer.bucket for hotkey, peer in council.validators.items()}
     found |= {peer.hotkey: peer.bucket for peer in validators(peers)}
-    order = sorted(found, key=lambda hotkey: (hotkey != leader, hotkey))
+    stakes = {peer.hotkey: peer.neuron.stake for peer in (*council.validators.values(), *peers)}
+    order = sorted(found, key=lambda hotkey: (hotkey != leader, -stakes[hotkey], hotkey))
     return tuple(Holder(hotkey, found[hotkey]) for hotkey in order)
 
 

@@ -7,14 +7,18 @@ from pathlib import Path
 
 import pytest
 from follow_scene import Scene, flip, scene
-from node_kit import CLOCK, Bucket, reading_store, running
+from node_kit import CLOCK, RUN, Bucket, reading_store, running
 from scripted_chain import Keys
 from scripted_leader import Saved
 
+from boltzmann.node.catchup import load_checkpoint
 from boltzmann.node.follow import follow
-from boltzmann.node.route import route_to
+from boltzmann.node.objects import shard_key
+from boltzmann.node.route import Link, Start, route_to
 from boltzmann.node.tip import tip_at
 from boltzmann.protocol.manifest import CheckpointName
+from boltzmann.train import checkpoint
+from boltzmann.train.checkpoint import shard_name
 
 OTHERS = {"second": 3.0, "third": 2.0}
 
@@ -224,3 +228,35 @@ async def test_two_fresh_nodes_by_different_ways_hold_the_same_model(
                 assert (mine == theirs).all()
             assert (other.state.theta == at.state.theta).all()
             assert (other.state.m == at.state.m).all()
+
+
+async def test_who_fails_with_a_shard_is_asked_last_for_the_next(s3: str, tmp_path: Path) -> None:
+    """A bucket that answers nothing would else cost a fresh node its limit once per shard."""
+    async with scene(s3, tmp_path, OTHERS) as at:
+        await history(at, 2, ())
+        state, folder = at.leader.state, tmp_path / "parts"
+        descriptor = checkpoint.write(state, RUN, folder, shard_bytes=state.theta.nbytes // 2)
+        assert len(descriptor.shards) > 2
+        for shard in descriptor.shards:
+            key = shard_key(RUN, descriptor.window, shard.sha256)
+            whole = (folder / shard_name(shard)).read_bytes()
+            at.leader_bucket.put(key, flip(whole, -1))
+            at.buckets["third"].put(key, whole)
+        tip = (await tip_at(at.follower.node, 2)).tip
+        assert tip is not None
+        start = Start(descriptor, Link(tip.manifest, tip.name.digest))
+        assert await load_checkpoint(at.follower.node, tip, start) is None
+        assert at.state.position == state.position
+        told = [event["holder"] for event in at.follower.told.of("refused")]
+        assert told == [at.leader.keys.hotkey]
+
+
+async def test_who_holds_the_least_stake_is_asked_last(s3: str, tmp_path: Path) -> None:
+    names = sorted(("second", "third", "fourth"), key=lambda name: Keys(name).hotkey)
+    stakes = {name: 1.0 + place for place, name in enumerate(names)}
+    async with scene(s3, tmp_path, stakes) as at:
+        await history(at, 1, ())
+        tip = (await tip_at(at.follower.node, 1)).tip
+        assert tip is not None
+        asked = [holder.hotkey for holder in tip.holders]
+        assert asked == [Keys(name).hotkey for name in ("leader", *reversed(names))]
