@@ -65,8 +65,13 @@ async def propose(node: Node, desk: Desk) -> Proposal | None:
                 node.telemetry.event("empty", window=this.window)
             return None
         work = partial(build, node, this, admission, entries, laps)
-        candidate, kept = await asyncio.gather(node.worker.run(work), _keep_copies(node, desk))
-        desk.candidate = candidate
+        keeping = asyncio.create_task(_keep_copies(node, desk))
+        try:
+            # A bucket that refuses must not be told of while the worker changes the state.
+            desk.candidate = candidate = await node.worker.run(work)
+            kept = await keeping
+        finally:
+            keeping.cancel()
         if not kept:
             return None
         if proposal is None:

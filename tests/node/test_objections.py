@@ -6,11 +6,12 @@ import asyncio
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from agree_scene import Council, council
 from node_kit import CLOCK, RUN, Bucket, running
 from scripted_chain import DEADLINE_S, Keys
 
-from boltzmann.errors import StoreUnavailable
+from boltzmann.errors import StoreError, StoreUnavailable
 from boltzmann.node.agree import agree
 from boltzmann.node.checkpoints import Checkpoints
 from boltzmann.node.desk import Desk, Filed, look_for_receipts
@@ -176,6 +177,30 @@ async def test_one_receipt_does_not_speak_for_several_witnesses(s3: str, tmp_pat
             await vote(node, desk, lie)
             assert desk.cast == {lie.leader: False}
             assert of.told(voter, "ballot")[-1]["objection"] == Objection.RECEIPTS.value
+
+
+class Refusing(S3Store):
+    """A bucket whose keys may not write copies of receipts."""
+
+    def put(self, key: str, body: bytes) -> None:
+        if "/receipts/" in key:
+            raise StoreError("refused")
+        super().put(key, body)
+
+
+async def test_a_bucket_that_refuses_leaves_no_work_behind_in_the_worker(
+    s3: str, tmp_path: Path
+) -> None:
+    """What comes after it looks at the state, which must not be in the middle of a step."""
+    async with council(s3, tmp_path) as of:
+        await of.honest()
+        node, desk = of.nodes[of.order[0]].node, await desk_of(of, of.order[0])
+        refusing = Refusing(s3, node.store.address.rpartition("/")[2], "key", "secret")
+        with pytest.raises(StoreError, match="refused"):
+            await propose(replace(node, store=refusing), desk)
+        assert desk.candidate is not None
+        await put_back(node, desk)
+        assert node.worker.state.position.root == of.first.root
 
 
 class Silent(S3Store):
