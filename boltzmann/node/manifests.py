@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 from boltzmann.node.objects import manifest_key
 from boltzmann.ports import Reader, Verify
@@ -42,6 +44,7 @@ class Manifests:
         self._seconds = seconds
         self._held: OrderedDict[str, Held] = OrderedDict()
         self._missing: OrderedDict[str, None] = OrderedDict()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def keep(self, held: Held) -> None:
         """Hold a manifest that this node knows already."""
@@ -64,7 +67,8 @@ class Manifests:
         """The manifest of this digest, window and leader, from the first bucket that has it.
 
         The first address is asked alone; if it has not answered soon, the others are asked too, all
-        at once: who never answers must not use up the time of those after it.
+        at once: who never answers must not use up the time of those after it. All of them together
+        have as long as one read: of a bucket that many names are asked for, each waits its turn.
         """
         if name.digest in self._held:
             return self._held[name.digest]
@@ -75,27 +79,33 @@ class Manifests:
                 await asyncio.wait(reads, timeout=self._seconds * _PATIENCE)
             if not any(read.done() and isinstance(read.result(), Held) for read in reads):
                 reads += [asyncio.create_task(self._read(name, a)) for a in asked[1:]]
-            for answer in asyncio.as_completed(reads):
-                opened = await answer
-                if isinstance(opened, Held):
-                    self.keep(opened)
-                    return opened
+            with suppress(asyncio.TimeoutError):
+                for answer in asyncio.as_completed(reads, timeout=self._seconds):
+                    opened = await answer
+                    if isinstance(opened, Held):
+                        self.keep(opened)
+                        return opened
         finally:
             for read in reads:
                 read.cancel()
+            await asyncio.gather(*reads, return_exceptions=True)
+        slow = Rejection(Reason.SLOW, "it did not answer in time")
+        answers = [slow if read.cancelled() else read.result() for read in reads]
         self._missing[name.digest] = None
         while len(self._missing) > _MISSING_KEPT:
             self._missing.popitem(last=False)
-        return _refusal(asked, [read.result() for read in reads])
+        return _refusal(asked, answers)
 
     async def _read(self, name: Parent, address: str) -> Held | Rejection:
-        data = await asyncio.to_thread(
-            self._store.get,
-            address,
-            manifest_key(self._run, name.window, name.digest),
-            max_bytes=MAX_DOCUMENT_BYTES,
-            seconds=self._seconds,
-        )
+        # One thread per bucket: those of silent ones, asked for many names, would take them all.
+        async with self._turns.setdefault(address, asyncio.Lock()):
+            data = await asyncio.to_thread(
+                self._store.get,
+                address,
+                manifest_key(self._run, name.window, name.digest),
+                max_bytes=MAX_DOCUMENT_BYTES,
+                seconds=self._seconds,
+            )
         return self._opened(data, name)
 
     def _opened(self, data: bytes | Rejection, name: Parent) -> Held | Rejection:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from boltzmann.errors import StoreConflict, StoreUnavailable
 from boltzmann.node.node import Node
 
 _RETRY_SECONDS = 0.2
+# Not the threads that read: silent buckets of others must not keep this node's own objects waiting.
+_WRITERS = ThreadPoolExecutor(8, "writers")
 
 
 async def publish(node: Node, key: str, body: bytes | Path, *, before: int) -> bool:
@@ -20,9 +24,10 @@ async def publish(node: Node, key: str, body: bytes | Path, *, before: int) -> b
     while node.blocks.latest < before:
         try:
             if isinstance(body, Path):
-                await asyncio.to_thread(node.store.put_file, key, body)
+                put = partial(node.store.put_file, key, body)
             else:
-                await asyncio.to_thread(node.store.put, key, body)
+                put = partial(node.store.put, key, body)
+            await asyncio.get_running_loop().run_in_executor(_WRITERS, put)
         except StoreUnavailable as error:
             node.telemetry.event("waiting", what=f"the own bucket: {error}", seconds=0.0)
             await asyncio.sleep(_RETRY_SECONDS)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from agree_scene import council
-from node_kit import CLOCK
-from scripted_chain import Keys
+from node_kit import CLOCK, RUN, running, store_of
+from scripted_chain import DEADLINE_S, Keys, Script
 
+from boltzmann.chain.keys import verify
 from boltzmann.node.ingest import collect
-from boltzmann.node.manifests import Held
+from boltzmann.node.manifests import Held, Manifests
 from boltzmann.node.membership import Peer
+from boltzmann.node.publish import publish
 from boltzmann.node.round import Duty, assign
 from boltzmann.protocol.admission import Accepted
-from boltzmann.protocol.rejection import Reason
+from boltzmann.protocol.manifest import Parent
+from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.reveal import Pledge
 
 SILENT = 24  # more than the threads of a machine without this node's own
@@ -58,6 +64,50 @@ async def test_who_was_in_the_last_update_is_read_before_them(
         assert all(isinstance(collected.pledges[hotkey], Pledge) for hotkey in hotkeys)
         reasons = {h: why.reason for h, why in collected.missing.items()}
         assert reasons == dict.fromkeys(strangers, Reason.SLOW)
+
+
+class Occupied:
+    """Buckets that answer nobody; `most`: how many reads of one there were at the same time."""
+
+    def __init__(self) -> None:
+        self._now: Counter[str] = Counter()
+        self.most: Counter[str] = Counter()
+
+    def get(self, address: str, key: str, *, max_bytes: int, seconds: float) -> Rejection:
+        self._now[address] += 1
+        self.most[address] = max(self.most[address], self._now[address])
+        threading.Event().wait(seconds)
+        self._now[address] -= 1
+        return Rejection(Reason.SLOW)
+
+    def download(
+        self, address: str, key: str, path: Path, *, exact_bytes: int, seconds: float
+    ) -> Rejection:
+        return Rejection(Reason.SLOW)
+
+
+async def test_many_names_in_silent_buckets_take_one_thread_of_each() -> None:
+    store, buckets = Occupied(), [f"http://bucket{i}.example/bucket" for i in range(6)]
+    manifests = Manifests(store, verify, RUN, 0.2)
+    names = [Parent(f"{i:064x}", 1, "nobody") for i in range(len(buckets))]
+    answers = await asyncio.gather(*(manifests.get(name, buckets) for name in names))
+    assert all(isinstance(answer, Rejection) for answer in answers)
+    assert all(manifests.is_known_missing(name.digest) for name in names)
+    assert store.most == dict.fromkeys(buckets, 1)
+
+
+async def test_an_upload_waits_for_no_reads(s3: str, tmp_path: Path) -> None:
+    silence, store = threading.Event(), store_of(s3, "own")
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+    reading = loop.run_in_executor(None, silence.wait)
+    try:
+        async with running(Script(), "own", store, tmp_path) as own:
+            sent = publish(own.node, "run/1/receipt", b"seen", before=9)
+            assert await asyncio.wait_for(sent, DEADLINE_S)
+    finally:
+        silence.set()
+        await reading
 
 
 def hotkey_of(name: str) -> str:
