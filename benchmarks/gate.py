@@ -1,13 +1,14 @@
 """How far apart honest work and cheats are in an audit's figures, and where the thresholds lie.
 
-    python -m benchmarks.gate [--windows 0 100 500] [--models 0.86M 3M] [--pages 8] [--samples 4]
+    python -m benchmarks.gate [--windows 0 5 100 500] [--models 0.86M 3M] [--pages 8] [--samples 2]
                               [--rows 3] [--device cpu] [--quick] [--svg FILE]
-                              [--out benchmarks/results/gate.json]
+                              [--out benchmarks/results/gate.json] [--states FOLDER]
 
 Four honest members train each model for so many windows; in the `--samples` windows that follow,
 honest work is done in every way at hand, and every cheat is tried. Each upload gets a full audit,
-and a spot audit of each page. Results are written after every (model, windows) pair; a second start
-with the same options goes on where the first ended, and draws what is there.
+and a spot audit of each page. Results are written after every (model, windows) pair, and with
+`--states FOLDER` the model's state between them; a second start with the same options goes on where
+the first ended, and draws what is there.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ from boltzmann.train.model import parameter_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("numpy", "torch", "transformers")
-QUICK: dict[str, Any] = {"windows": [0, 20], "models": ["0.86M"], "samples": 2}
-FULL: dict[str, Any] = {"windows": [0, 100, 500], "models": list(MODELS), "samples": 4}
+QUICK: dict[str, Any] = {"windows": [0, 5], "models": ["0.86M"], "samples": 1}
+SAVED_EVERY = 25  # windows
+FULL: dict[str, Any] = {"windows": [0, 5, 100, 500], "models": list(MODELS), "samples": 2}
 
 
 def main() -> None:
@@ -80,6 +82,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one model, few windows")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--svg", type=Path)
+    parser.add_argument("--states", type=Path, help="keep the models' states there, to go on from")
     options = parser.parse_args()
     for name, value in (QUICK if options.quick else FULL).items():
         if getattr(options, name) is None:
@@ -161,7 +164,8 @@ def _measure(
         tempfile.TemporaryDirectory() as folder,
         open_training(model, _extent(options), device, Path(folder)) as training,
     ):
-        for trained in range(windows[-1] + options.samples):
+        _resume(options, model, windows[0], training)
+        for trained in range(training.trained, windows[-1] + options.samples):
             scene = training.scene()
             for window, collected in open_cells.items():
                 if window <= trained < window + options.samples:
@@ -171,6 +175,21 @@ def _measure(
                     _write(options, cells)
                     _show(cells[-1])
             training.step(scene)
+            # What a measured window needs of the one before it is not kept.
+            measured = any(w <= trained + 1 <= w + options.samples for w in windows)
+            if options.states and training.trained % SAVED_EVERY == 0 and not measured:
+                training.save(options.states / model)
+
+
+def _resume(options: argparse.Namespace, model: str, first: int, training: Training) -> None:
+    """Go on from a state that was kept, unless it is beyond what is still to be measured."""
+    if options.states and first > 0:
+        training.resume(options.states / model)
+        if training.trained >= first:
+            raise SystemExit(
+                f"{options.states / model} is of window {training.trained}, and window {first} is "
+                f"still to be measured: remove it, or name another --states"
+            )
 
 
 def _show(cell: Cell) -> None:
@@ -230,7 +249,7 @@ class _Collected:
         full = full_audit(scene, offer, work, self._limits)
         self._full.setdefault((kind, case), []).append(full)
         self._spot.setdefault((kind, case), []).extend(
-            spot_audit(scene, offer, page, work, self._limits) for page in range(scene.pages)
+            spot_audit(scene, offer, page, work, self._limits, full) for page in range(scene.pages)
         )
 
     def cell(self, model: str, window: int) -> Cell:

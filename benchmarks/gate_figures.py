@@ -6,12 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log
+from statistics import median
 
 import numpy as np
 
 from benchmarks.gate_scene import Recomputed, Scene
 from boltzmann.node.conduct import Offer
-from boltzmann.protocol.aggregate import norm
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.scoring import (
     AuditConfig,
@@ -20,7 +20,10 @@ from boltzmann.protocol.scoring import (
     add_up,
     compare,
     compare_page,
+    decides,
     judge,
+    judge_shares,
+    share_gates,
 )
 
 QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
@@ -38,7 +41,8 @@ class Limits:
 
 @dataclass(frozen=True)
 class Audited:
-    """One audit. `refusal`: its reason's word, "" for a pass; `tensor`: the one that it refused.
+    """One audit. `refusal`: its reason's word, "" for a pass; `tensor`: the one that it refused;
+    `unsure`: a spot audit that left it to a full one.
 
     Among the figures `room` is how many times further off the worst of them could be before the
     audit refuses: 1 is at a threshold, below 1 is refused.
@@ -47,56 +51,72 @@ class Audited:
     figures: Mapping[str, float]
     refusal: str
     tensor: str = ""
+    unsure: bool = False
 
 
 @dataclass(frozen=True)
 class Summary:
     """Audits of one case. `figures`: the QUANTILES of each; `reasons`: how often which refused;
-    `tensors`: how often which tensor was what refused."""
+    `tensors`: how often which tensor was what refused; `unsure`: spot audits that a full one had to
+    decide, whatever it came to."""
 
     audits: int
     refused: int
     reasons: Mapping[str, int]
     figures: Mapping[str, Sequence[float]]
     tensors: Mapping[str, int] = field(default_factory=dict)
+    unsure: int = 0
 
 
 def full_audit(scene: Scene, offer: Offer, work: Recomputed, limits: Limits) -> Audited:
-    """As validators do it: every page recomputed, the whole slice compared."""
-    found = compare(offer.values, work.whole, work.control.slice, scene.chosen.bounds)
-    refusal = _arrival(scene, offer) or judge(found, limits.gate, scene.chosen.layout.names)
+    """As validators do it: every page recomputed, the whole slice compared, and each share."""
+    floor = limits.audit.tensor_floor_full
+    found = compare(offer.values, work.whole, work.control.slice, scene.chosen.bounds, floor)
+    own = np.stack([page.points for page in work.pages])
+    gates = share_gates(offer.shares, own, work.control.points, scene.points.bounds)
+    refusal = (
+        _arrival(scene, offer)
+        or judge(found, limits.gate, scene.chosen.layout.names)
+        or judge_shares(gates, limits.gate, limits.audit)
+    )
     figures = {
         "score": found.score,
         "gate": found.gate,
         "tensor": found.tensor_cosine,
         "norm": found.norm_ratio,
-        "room": _room(found, limits.gate),
+        "share": min(gates),
+        "shares": median(gates),
+        "room": min(
+            _room(found, limits.gate),
+            _part(1.0 - min(gates), 1.0 - limits.audit.share_min),
+            _part(1.0 - median(gates), 1.0 - limits.gate.gate_min),
+        ),
     }
     return _audited(figures, refusal, found, scene)
 
 
-def spot_audit(scene: Scene, offer: Offer, page: int, work: Recomputed, limits: Limits) -> Audited:
-    """As validators do it: one page recomputed.
+def spot_audit(
+    scene: Scene, offer: Offer, page: int, work: Recomputed, limits: Limits, full: Audited
+) -> Audited:
+    """As validators do it: one page recomputed, and what it leaves open decided by `full`.
 
-    `slice_gate`, which nothing depends on, is the gate of the whole slice against that one page's,
-    or the bare cosine where that is less, in units of 1/sqrt(pages), which is what orthogonal pages
-    of equal length have.
+    `room` is that of the share alone: at 1 a full audit has to decide.
     """
     own, control, chosen = work.pages[page], work.control, scene.chosen
     bounds = scene.points.bounds
     floor = limits.audit.tensor_floor
-    spot = compare_page(page, offer.shares, own, control.points, bounds, floor)
-    judged = judge(spot.share, limits.gate, chosen.layout.names)
-    whole = compare(offer.values, own.slice, control.slice, chosen.bounds)
+    share = compare_page(page, offer.shares, own, control.points, bounds, floor).share
+    judged = judge(share, limits.gate, chosen.layout.names)
     figures = {
-        "gate": spot.share.gate,
-        "tensor": spot.share.tensor_cosine,
-        "norm": spot.share.norm_ratio,
-        "slice_gate": min(whole.gate, whole.score) * float(np.sqrt(scene.pages)),
-        "slice_norm": norm(offer.values) / spot.norm if spot.norm > 0.0 else float("inf"),
-        "room": _room(spot.share, limits.gate),
+        "gate": share.gate,
+        "tensor": share.tensor_cosine,
+        "norm": share.norm_ratio,
+        "room": _room(share, limits.gate),
     }
-    return _audited(figures, _arrival(scene, offer) or judged, spot.share, scene)
+    at_the_door = _arrival(scene, offer)
+    if at_the_door is None and judged is not None and not decides(share, limits.audit):
+        return Audited(figures, full.refusal, full.tensor, unsure=True)
+    return _audited(figures, at_the_door or judged, share, scene)
 
 
 def summary(audits: Sequence[Audited]) -> Summary:
@@ -105,8 +125,8 @@ def summary(audits: Sequence[Audited]) -> Summary:
     columns = {name: [audit.figures[name] for audit in audits] for name in audits[0].figures}
     figures = {name: np.quantile(values, QUANTILES).tolist() for name, values in columns.items()}
     tensors = Counter(audit.tensor for audit in audits if audit.tensor)
-    refused = sum(reasons.values())
-    return Summary(len(audits), refused, _counted(reasons), figures, _counted(tensors))
+    refused, unsure = sum(reasons.values()), sum(audit.unsure for audit in audits)
+    return Summary(len(audits), refused, _counted(reasons), figures, _counted(tensors), unsure)
 
 
 def merged(parts: Sequence[Summary]) -> Summary:
@@ -121,8 +141,10 @@ def merged(parts: Sequence[Summary]) -> Summary:
         name: [*row.min(axis=0)[:MEDIAN], np.median(row[:, MEDIAN]), *row.max(axis=0)[HIGH:]]
         for name, row in rows.items()
     }
-    audits, refused = (sum(getattr(part, name) for part in parts) for name in ("audits", "refused"))
-    return Summary(audits, refused, _counted(reasons), figures, _counted(tensors))
+    audits, refused, unsure = (
+        sum(getattr(part, name) for part in parts) for name in ("audits", "refused", "unsure")
+    )
+    return Summary(audits, refused, _counted(reasons), figures, _counted(tensors), unsure)
 
 
 def _counted(counter: Counter[str]) -> dict[str, int]:

@@ -19,7 +19,7 @@ SABOTAGE = "#b26a00"
 @dataclass(frozen=True)
 class Panel:
     """One figure's axis. `place`: from a figure to 0 (left) .. 1; `ticks`: (figure, label);
-    `limits`: thresholds."""
+    `limits`: beyond them an audit refuses; `doubts`: beyond them a full audit has to decide."""
 
     audit: str
     figure: str
@@ -27,6 +27,7 @@ class Panel:
     place: Callable[[float], float]
     ticks: Sequence[tuple[float, str]]
     limits: Sequence[float]
+    doubts: Sequence[float] = ()
 
 
 def draw_plot(rows: Sequence[Row], limits: Limits, about: str) -> str:
@@ -43,7 +44,7 @@ def draw_plot(rows: Sequence[Row], limits: Limits, about: str) -> str:
         _text(
             8,
             45,
-            "blue: threshold, shaded: refused; no threshold depends on the slice gate",
+            "blue: threshold, shaded: refused; dashed: a full audit has to decide",
             colour="#666666",
         ),
     ]
@@ -56,29 +57,21 @@ def draw_plot(rows: Sequence[Row], limits: Limits, about: str) -> str:
 
 
 def _panels(limits: Limits) -> list[Panel]:
-    gate = limits.gate
+    gate, share_min = limits.gate, limits.audit.share_min
     near = [(0.0, "0"), (0.9, "0.9"), (0.999, "0.999"), (1 - 1e-6, "1−10⁻⁶")]
     norms = (gate.norm_min, gate.norm_max)
     halves = [(0.25, "¼"), (0.5, "½"), (1.0, "1"), (2.0, "2"), (4.0, "4")]
     tenths = [(0.01, "0.01"), (1.0, "1"), (100.0, "100")]
-    units = [(-1.0, "-1"), (0.0, "0"), (1.0, "1"), (2.0, "2")]
+    length, room = _log_of(0.15, 6.5), _log_of(1e-3, 1e4)
     return [
         Panel("full", "gate", "full: gate ρ", _near_one, near, [gate.gate_min]),
         Panel("full", "tensor", "full: worst tensor", _near_one, near, [gate.tensor_min]),
-        Panel("full", "norm", "full: norm ratio", _log_of(0.15, 6.5), halves, norms),
-        Panel("full", "room", "full: room", _log_of(1e-3, 1e4), tenths, [1.0]),
-        Panel("spot", "gate", "spot: share's ρ", _near_one, near, [gate.gate_min]),
-        Panel("spot", "tensor", "spot: worst tensor", _near_one, near, [gate.tensor_min]),
-        Panel("spot", "slice_gate", "spot: slice gate ·√pages", _linear, units, []),
-        Panel(
-            "spot",
-            "slice_norm",
-            "spot: slice norm ratio",
-            _log_of(0.15, 6.5),
-            halves,
-            [],
-        ),
-        Panel("spot", "room", "spot: room", _log_of(1e-3, 1e4), tenths, [1.0]),
+        Panel("full", "norm", "full: norm ratio", length, halves, norms),
+        Panel("full", "shares", "full: median share's ρ", _near_one, near, [gate.gate_min]),
+        Panel("full", "room", "full: room", room, tenths, [1.0]),
+        Panel("spot", "gate", "spot: share's ρ", _near_one, near, [share_min], [gate.gate_min]),
+        Panel("spot", "tensor", "spot: worst tensor", _near_one, near, [], [gate.tensor_min]),
+        Panel("spot", "norm", "spot: norm ratio", length, halves, [], norms),
     ]
 
 
@@ -97,7 +90,9 @@ def _draw_panel(panel: Panel, left: int, rows: Sequence[Row]) -> list[str]:
         x = left + panel.place(value) * PANEL
         parts.append(_line(x, TOP, x, bottom, "#d0d7de", 0.5))
         parts.append(_text(x, bottom + 12, label, colour="#666666", anchor="middle"))
+    doubts = [panel.place(limit) * PANEL for limit in panel.doubts]
     parts += [_line(left + x, TOP, left + x, bottom, "#0550ae", 1.2) for x in edges]
+    parts += [_line(left + x, TOP, left + x, bottom, "#0550ae", 1.2, "4 3") for x in doubts]
     for number, row in enumerate(rows):
         found = row.full if panel.audit == "full" else row.spot
         spots = [left + panel.place(value) * PANEL for value in found.figures[panel.figure]]
@@ -125,11 +120,6 @@ def _log_of(least: float, most: float) -> Callable[[float], float]:
     return lambda value: _clamped((log10(max(value, 1e-12)) - log10(least)) / span)
 
 
-def _linear(value: float) -> float:
-    """From -1.5 to 2.83, the largest that eight pages allow."""
-    return _clamped((value + 1.5) / 4.33)
-
-
 def _clamped(place: float) -> float:
     return min(1.0, max(0.0, place))
 
@@ -145,10 +135,12 @@ def _shade(x: float, width: float, bottom: float) -> str:
     )
 
 
-def _line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float) -> str:
+def _line(
+    x1: float, y1: float, x2: float, y2: float, colour: str, width: float, dashes: str = "none"
+) -> str:
     return (
         f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
-        f'stroke-width="{width}"/>'
+        f'stroke-width="{width}" stroke-dasharray="{dashes}"/>'
     )
 
 

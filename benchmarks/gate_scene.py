@@ -21,9 +21,11 @@ from boltzmann.node.conduct import Offer
 from boltzmann.ports import TokenBatch
 from boltzmann.protocol.aggregate import aggregate, norm
 from boltzmann.protocol.codec import Codec
+from boltzmann.protocol.documents import digest
 from boltzmann.protocol.points import Points, draw
 from boltzmann.protocol.scoring import OnPage
 from boltzmann.protocol.slices import Slice, select
+from boltzmann.train import checkpoint
 from boltzmann.train.gradients import Delta
 from boltzmann.train.model import initial_parameters, parameter_shapes
 from boltzmann.train.state import ModelState
@@ -101,7 +103,7 @@ class Training:
         layout = self.run.layout(shapes)
         history = self.run.exchange.history
         self.state = ModelState(layout, shapes, self.run.outer, folder / "undo", history)
-        self.state.reset(initial_parameters(self.run.model, SEED), "genesis", 0)
+        self.state.reset(initial_parameters(self.run.model, SEED), "", 0)
         self.models = Models(self.run.model, self.state, device)
         self.reference = reference_way(device)
 
@@ -126,7 +128,20 @@ class Training:
         values = {member: offer.values for member, offer in scene.uploads.items()}
         mean = aggregate(values, median(map(norm, values.values())))
         self.state.apply(scene.chosen, mean, "00" * 32, scene.window)
-        self.state.confirm(f"window {scene.window}")
+        self.state.confirm(digest(f"window {scene.window}".encode()))
+
+    @property
+    def trained(self) -> int:
+        """How many windows are behind."""
+        return self.state.position.window
+
+    def save(self, folder: Path) -> None:
+        """Keep the state there, from which `resume` goes on."""
+        checkpoint.write(self.state, self.run.run.id, folder)
+
+    def resume(self, folder: Path) -> None:
+        """Go on from what is kept there, if anything is. Raises: CorruptState."""
+        checkpoint.read(self.state, folder, self.run.run.id)
 
     def compute(self, way: Way, pages: Sequence[int], points: Points | None = None) -> Delta:
         """The gradient of some pages at the present parameters."""
@@ -194,13 +209,15 @@ def open_training(
 def gate_run(model: str, extent: Extent) -> RunConfig:
     """The local network's run, with this model and of this extent."""
     run = Plan(windows=extent.windows).run_config()
+    name = f"{model}-{extent.pages}-{extent.rows}-{extent.windows}".replace(".", "_")
     data = replace(
         run.data,
         pages_per_member=extent.pages,
         rows_per_page=extent.rows,
         members_max=len(MEMBERS),
     )
-    return replace(run, data=data, model=MODELS[model])
+    identity = replace(run.run, id=name)
+    return replace(run, run=identity, data=data, model=MODELS[model])
 
 
 @dataclass(frozen=True)

@@ -67,17 +67,18 @@ def is_refused(rows: Sequence[Row]) -> bool:
 def show_rows(rows: Sequence[Row]) -> None:
     """A line a case: of gate and tensor the end nearest to the wrong side, of the others both."""
     print(
-        f"{'':<36}{'full':>5} {'refused':<14}{'gate':>9}{'tensor':>9}{'norm':>13}"
-        f"{'spot':>7} {'refused':<14}{'gate':>9}{'tensor':>9}{'slice gate':>15}{'slice norm':>13}"
+        f"{'':<36}{'full':>5} {'refused':<14}{'gate':>9}{'tensor':>9}{'norm':>13}{'shares':>9}"
+        f"{'spot':>7} {'refused':<14}{'unsure':>7}{'gate':>9}{'tensor':>9}{'norm':>13}"
     )
     for row in rows:
         full, spot, edge = row.full.figures, row.spot.figures, row.edge
+        unsure = row.spot.unsure / row.spot.audits
         print(
             f"{row.case:<36}{row.full.audits:>5} {_refused(row.full):<14}{full['gate'][edge]:>9.5f}"
-            f"{full['tensor'][edge]:>9.4f}{_ends(full['norm']):>13}"
-            f"{row.spot.audits:>7} {_refused(row.spot):<14}{spot['gate'][edge]:>9.5f}"
-            f"{spot['tensor'][edge]:>9.4f}{_ends(spot['slice_gate']):>15}"
-            f"{_ends(spot['slice_norm']):>13}",
+            f"{full['tensor'][edge]:>9.4f}{_ends(full['norm']):>13}{full['shares'][edge]:>9.5f}"
+            f"{row.spot.audits:>7} {_refused(row.spot):<14}{unsure:>7.0%}"
+            f"{spot['gate'][edge]:>9.5f}{spot['tensor'][edge]:>9.4f}"
+            f"{_ends(spot['norm']):>13}",
             flush=True,
         )
         if row.kind == HONEST:

@@ -70,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
     if options.list:
         print(listing())
         return 0
+    # Before numpy is loaded: over vectors this short its threads wait more than they work.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     chosen = _chosen(options)
     from boltzmann.simulate.plan import SimulationPlan
     from boltzmann.simulate.run import simulate

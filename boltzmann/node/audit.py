@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from statistics import fmean
 
+import numpy as np
+
 from boltzmann.node.book import Book
 from boltzmann.node.node import Node
 from boltzmann.node.round import Received, Round, Task, on_page, reopen
@@ -16,7 +18,14 @@ from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
 from boltzmann.protocol.rewards import absent, audited, earned, failed, unearned, weights
-from boltzmann.protocol.scoring import compare, compare_page, judge
+from boltzmann.protocol.scoring import (
+    compare,
+    compare_page,
+    decides,
+    judge,
+    judge_shares,
+    share_gates,
+)
 from boltzmann.protocol.wire import Opened
 
 MANY = 3  # failed audits in a window that make a validator doubt itself if nobody passes
@@ -144,12 +153,17 @@ def examine(node: Node, this: Round, task: Task, received: Received) -> Finding 
 
 
 def _examine_all(node: Node, this: Round, hotkey: str, opened: Opened) -> Finding:
-    codec = node.run.exchange.codec
-    delta = node.worker.compute(this.pages[hotkey])
+    codec, gate, rules = node.run.exchange.codec, node.run.gate, node.run.audit
+    delta = node.worker.compute(this.pages[hotkey], this.points)
     recomputed = codec.roundtrip(delta.on_slice(this.chosen))
     control = codec.decode(this.control)
-    result = compare(opened.values, recomputed, control, this.chosen.bounds)
-    refusal = judge(result, node.run.gate, this.chosen.layout.names)
+    bounds, floor = this.chosen.bounds, rules.tensor_floor_full
+    result = compare(opened.values, recomputed, control, bounds, floor)
+    refusal = judge(result, gate, this.chosen.layout.names)
+    if refusal is None and this.points.size:
+        own = np.stack([codec.roundtrip(share) for share in delta.shares])
+        found = share_gates(opened.shares, own, this.control_points, this.points.bounds)
+        refusal = judge_shares(found, gate, rules)
     if refusal is None and opened.header.tokens != delta.tokens:
         refusal = Rejection(Reason.BAD_TOKENS, f"claims {opened.header.tokens}, not {delta.tokens}")
     norm = aggregate.norm(recomputed)
@@ -157,6 +171,7 @@ def _examine_all(node: Node, this: Round, hotkey: str, opened: Opened) -> Findin
 
 
 def _examine_page(node: Node, this: Round, hotkey: str, place: int, opened: Opened) -> Finding:
+    """One page's share; all pages if that alone does not tell."""
     page = this.pages[hotkey][place]
     delta = node.worker.compute((page,), this.points)
     pages = len(this.pages[hotkey])
@@ -169,6 +184,8 @@ def _examine_page(node: Node, this: Round, hotkey: str, place: int, opened: Open
         node.run.audit.tensor_floor,
     )
     refusal = judge(spot.share, node.run.gate, this.chosen.layout.names)
+    if refusal is not None and not decides(spot.share, node.run.audit):
+        return _examine_all(node, this, hotkey, opened)
     return Finding(spot.share.score, spot.share.gate, refusal, delta.loss, spot.norm, page)
 
 
@@ -194,7 +211,7 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
     norm = finding.norm if finding.norm <= LARGEST_NORM else 0.0
     verdict = Verdict(hotkey, this.window, reason, finding.score, finding.gate, norm, finding.page)
     book.judge(verdict)
-    pages = len(this.pages[hotkey]) if task.page is None else 1
+    pages = len(this.pages[hotkey]) if finding.page < 0 else 1
     node.telemetry.event("audited", window=this.window, hotkey=hotkey, reason=reason, pages=pages)
     if refusal is not None:
         this.failed.append(verdict)

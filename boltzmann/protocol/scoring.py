@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,20 @@ class AuditConfig:
             "spot audit"
         ),
     )
+    tensor_floor_full: float = field(
+        default=3e-5,
+        metadata=meaning(
+            "share of a delta's gradient length below which a tensor is not compared by itself in "
+            "a full audit: in bf16 it is rounding"
+        ),
+    )
+    share_min: float = field(
+        default=0.9,
+        metadata=meaning(
+            "least ρ of one page's share: below it a spot audit refuses; what fails a spot audit "
+            "above it is decided by a full one"
+        ),
+    )
 
     def __post_init__(self) -> None:
         """Raises: ValueError naming what is out of range."""
@@ -69,8 +84,11 @@ class AuditConfig:
             raise ValueError(f"audit.full_rate must be in (0, 1], not {self.full_rate}")
         if self.age_max < 1:
             raise ValueError(f"audit.age_max must be 1 or more: {self.age_max}")
-        if not 0.0 <= self.tensor_floor < 1.0:
-            raise ValueError(f"audit.tensor_floor must be in [0, 1), not {self.tensor_floor}")
+        for name in ("tensor_floor", "tensor_floor_full"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"audit.{name} must be in [0, 1), not {getattr(self, name)}")
+        if not -1.0 <= self.share_min <= 1.0:
+            raise ValueError(f"audit.share_min must be in [-1, 1], not {self.share_min}")
 
 
 @dataclass(frozen=True)
@@ -105,8 +123,8 @@ def compare(
     The control gradient comes from pages nobody was assigned: what all honest gradients share lies
     along it, so a copy from other pages keeps a high s but loses ρ.
 
-    Tensors shorter than `floor` times the whole, in both, are not compared by themselves: of a
-    single page's gradient in bf16 they are mostly rounding.
+    Tensors shorter than `floor` times the whole, in both, are not compared by themselves: in bf16
+    they are mostly rounding.
     """
     products = np.array(
         [_products(delta[i:j], recomputed[i:j], control[i:j]) for i, j in pairwise(bounds)]
@@ -173,6 +191,14 @@ def compare_page(
     )
 
 
+def share_gates(
+    shares: Floats, recomputed: Floats, control: Floats, bounds: Sequence[int]
+) -> tuple[float, ...]:
+    """ρ of each page: `shares`, `recomputed` are `[pages, points]`, `control` is `[points]`."""
+    pairs = zip(shares, recomputed, strict=True)
+    return tuple(compare(sent, own, control, bounds).gate for sent, own in pairs)
+
+
 def add_up(shares: Floats, values: Floats, rounding: float) -> Rejection | None:
     """None if shares `[pages, n]` add up to the delta's `values` `[n]` at the same coordinates.
 
@@ -202,6 +228,30 @@ def judge(comparison: Comparison, config: GateConfig, names: Sequence[str]) -> R
         )
     if not config.norm_min <= comparison.norm_ratio <= config.norm_max:
         return Rejection(Reason.NORM, f"norm ratio {comparison.norm_ratio:.4f}")
+    return None
+
+
+def decides(share: Comparison, config: AuditConfig) -> bool:
+    """Whether a spot audit that failed refuses by itself; else a full audit has to say.
+
+    bf16 blurs some pages' gradients far more than others': one page that falls short by a little
+    tells nothing, all pages together do.
+    """
+    return not share.gate >= config.share_min
+
+
+def judge_shares(gates: Sequence[float], gate: GateConfig, audit: AuditConfig) -> Rejection | None:
+    """None if a full audit's `share_gates` are those of the work, else what is wrong.
+
+    Each must be near, their median as near as the whole: the rounding of bf16 puts few pages far
+    off, a cheat that saves a little on each page all of them. No pages: there is nothing to judge.
+    """
+    for place, found in enumerate(gates):
+        if not found >= audit.share_min:
+            detail = f"page {place + 1} of {len(gates)}: rho {found:.4f} < {audit.share_min}"
+            return Rejection(Reason.GATE, detail)
+    if gates and not (middle := median(gates)) >= gate.gate_min:
+        return Rejection(Reason.GATE, f"median of the pages: rho {middle:.4f} < {gate.gate_min}")
     return None
 
 

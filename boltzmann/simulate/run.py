@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import shutil
 import tempfile
 from collections import Counter
@@ -24,6 +25,8 @@ _MEMORY = Path("/dev/shm")  # files are synced to disk, and here that costs noth
 _BYTES_PER_NODE = 4_000_000  # journal, undo log, checkpoints
 _DELTAS_KEPT = 4  # windows whose deltas can still be read
 
+_COLLECTED_AFTER = 100_000  # new objects: there are millions, and next to no cycles among them
+
 Progress = Callable[[int, float | None, int], None]
 
 
@@ -40,13 +43,15 @@ def simulate(
     `processes` share the gradients.
     Raises: BoltzmannError if a node ends, SimulationStuck if nothing can happen any more.
     """
-    threads = torch.get_num_threads()
+    threads, collected_after = torch.get_num_threads(), gc.get_threshold()
     torch.set_num_threads(1)  # tensors this small are slower with more
+    gc.set_threshold(_COLLECTED_AFTER)
     try:
         with work_folder(len(plan.members)) as folder:
             return run_virtual(_simulate(plan, folder, progress, processes))
     finally:
         torch.set_num_threads(threads)
+        gc.set_threshold(*collected_after)
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from node_kit import (
 )
 from scripted_chain import Keys
 
-from boltzmann.node.audit import audit_until, plan, refuse, report, settle
+from boltzmann.node.audit import Finding, audit_until, examine, plan, refuse, report, settle
 from boltzmann.node.conduct import spread
 from boltzmann.node.follow import follow
+from boltzmann.node.round import Task
 from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.rewards import Standing
@@ -78,6 +79,31 @@ async def test_each_cheat_fails_with_its_own_reason(s3: str, tmp_path: Path) -> 
         for name in MINERS:
             assert at.refusal(name) not in ("", None)
             assert at.standing(name).moving <= 0.0
+
+
+async def test_a_tensor_that_is_all_rounding_is_not_held_against_anybody(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        anna = await at.work("anna")
+        lengths = [np.linalg.norm(anna.values[i:j]) for i, j in pairwise(at.this.chosen.bounds)]
+        smallest = int(np.argmin(lengths))
+        for values, bounds in (
+            (anna.values, at.this.chosen.bounds),
+            (anna.shares.T, at.this.points.bounds),
+        ):
+            values[bounds[smallest] : bounds[smallest + 1]] *= -1
+        at.upload("anna", anna)
+        part = float(min(lengths) / np.linalg.norm(anna.values))
+        node = at.validator.node
+        await at.ingest()
+        for floor, refusal in ((part / 1.01, "tensor"), (part * 1.01, "")):
+            rules = replace(node.run.audit, tensor_floor_full=floor)
+            strict = replace(node, run=replace(node.run, audit=rules))
+            hotkey = Keys("anna").hotkey
+            found = examine(strict, at.this, Task(hotkey), at.this.received[hotkey])
+            assert isinstance(found, Finding)
+            assert (found.refusal.reason.value if found.refusal else "") == refusal
 
 
 async def test_half_the_pages_are_not_the_work(s3: str, tmp_path: Path) -> None:

@@ -75,6 +75,45 @@ async def test_a_spot_audit_recomputes_one_page_and_finds_who_made_its_share_up(
         assert verdict.norm == pytest.approx(np.linalg.norm(honest.values), rel=0.5)
 
 
+def blurred(at: Scene, work: Made, blur: float, pages: int) -> Made:
+    """So much of its length in noise on the first pages' shares, wherever no sum tells."""
+    on_points, _ = at.this.points.meet(at.this.chosen)
+    shares = work.shares.copy()
+    for share in shares[:pages]:
+        noise = np.random.default_rng(2).standard_normal(len(share)).astype(np.float32)
+        noise[on_points] = 0.0
+        share += noise * np.float32(blur * np.linalg.norm(share) / np.linalg.norm(noise))
+    return replace(work, shares=shares)
+
+
+async def test_what_fails_a_spot_audit_narrowly_is_decided_by_a_full_one(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        blurs = {"anna": (0.075, 1), "bert": (0.075, 2), "carl": (2.0, 1), "dora": (0.0, 0)}
+        for name, (blur, pages) in blurs.items():
+            at.upload(name, blurred(at, await at.work(name), blur, pages))
+        node = trusting(at)
+        await at.ingest()
+        assert at.this.refused == {}
+        at.this.queue = [Task(Keys(name).hotkey, 0) for name in blurs]
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        assert [at.refusal(name) for name in blurs] == ["", "gate", "gate", ""]
+        verdicts = {name: at.verdict(name) for name in blurs}
+        first = {name: at.this.pages[Keys(name).hotkey][0] for name in blurs}
+        assert {name: verdict and verdict.page for name, verdict in verdicts.items()} == {
+            "anna": -1,
+            "bert": -1,
+            "carl": first["carl"],
+            "dora": first["dora"],
+        }
+        (anna,) = [e for e in at.validator.told.of("audited") if e["hotkey"] == Keys("anna").hotkey]
+        assert anna["pages"] == 2, "that is what it cost"
+        details = {e["hotkey"]: e["detail"] for e in at.validator.told.of("rejected")}
+        assert details[Keys("bert").hotkey].startswith("median of the pages: rho 0.9")
+        assert at.standing("anna").debt == 0.0
+
+
 async def test_shares_that_do_not_add_up_are_refused_before_any_audit(
     s3: str, tmp_path: Path
 ) -> None:

@@ -18,7 +18,10 @@ from boltzmann.protocol.scoring import (
     add_up,
     compare,
     compare_page,
+    decides,
     judge,
+    judge_shares,
+    share_gates,
 )
 
 Floats = NDArray[np.float32]
@@ -120,6 +123,81 @@ def test_poison_off_the_points_passes_here_and_is_left_to_full_audits() -> None:
     honest = HERE.slice.gather(cut(HERE.mean))
     full = compare(delta, honest, control, HERE.slice.bounds)
     assert reason(judge(full, GATE, NAMES)) is Reason.GATE
+
+
+@pytest.mark.parametrize(
+    ("gate", "alone"),
+    [(0.9, False), (0.9949, False), (0.8999, True), (-1.0, True), (math.nan, True)],
+)
+def test_a_spot_audit_refuses_alone_only_what_is_far_off(gate: float, alone: bool) -> None:
+    found = replace(HERE.spot(3, HERE.shares).share, gate=gate)
+    assert judge(found, GATE, NAMES) is not None
+    assert decides(found, CONFIG) is alone
+
+
+@pytest.mark.parametrize(
+    ("gates", "detail"),
+    [
+        ((), None),
+        ((0.995,), None),
+        ((0.9949,), "median of the pages: rho 0.9949 < 0.995"),
+        ((1.0, 0.9, 1.0), None),
+        ((1.0, 1.0, 0.8999), "page 3 of 3: rho 0.8999 < 0.9"),
+        ((1.0, math.nan), "page 2 of 2: rho nan < 0.9"),
+        ((0.99, 0.91, 1.0, 0.9998), "median of the pages: rho 0.9949 < 0.995"),
+        ((0.99, 0.91, 1.0, 1.0), None),
+        ((0.99,) * 8, "median of the pages: rho 0.9900 < 0.995"),
+    ],
+)
+def test_a_full_audit_wants_each_share_near_and_most_of_them_nearer(
+    gates: tuple[float, ...], detail: str | None
+) -> None:
+    refusal = judge_shares(gates, GATE, CONFIG)
+    assert (refusal and refusal.detail) == detail
+    assert refusal is None or refusal.reason is Reason.GATE
+
+
+def every_gate(shares: Floats) -> tuple[float, ...]:
+    """What a full audit sees of all pages."""
+    own = np.stack([HERE.on_page(gradient, PAGES).points for gradient in HERE.gradients])
+    return share_gates(shares, own, HERE.on_page(HERE.control).points, HERE.points.bounds)
+
+
+def test_a_full_audit_sees_each_page_as_a_spot_audit_of_it_does() -> None:
+    shares = HERE.shares + np.float32(0.05 / PAGES) * noise("blur", HERE.shares.size).reshape(
+        HERE.shares.shape
+    )
+    spots = [HERE.spot(page, shares).share.gate for page in range(PAGES)]
+    assert every_gate(shares) == pytest.approx(spots)
+    assert max(spots) < 0.9999
+
+
+def test_a_full_audit_finds_pages_that_were_made_up_or_swapped_or_shortened() -> None:
+    one = HERE.shares.copy()
+    one[5] = HERE.shares.mean(axis=0)  # of the whole, little is missing
+    blur = noise("all", HERE.shares.size).reshape(HERE.shares.shape) * np.float32(0.15 / PAGES)
+    few = HERE.shares.copy()
+    few[:3] += blur[:3]
+    found = {
+        name: judge_shares(every_gate(shares), GATE, CONFIG)
+        for name, shares in {
+            "honest": HERE.shares,
+            "one": one,
+            "swapped": np.roll(HERE.shares, 1, axis=0),
+            "all a little": HERE.shares + blur,
+            "three a little": few,
+        }.items()
+    }
+    said = {
+        name: refusal.detail.split(":")[0] if refusal else "" for name, refusal in found.items()
+    }
+    assert said == {
+        "honest": "",
+        "one": "page 6 of 8",
+        "swapped": "page 1 of 8",
+        "all a little": "median of the pages",
+        "three a little": "",
+    }
 
 
 @pytest.mark.parametrize("whose", ["points", "control"])
