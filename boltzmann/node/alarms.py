@@ -12,6 +12,7 @@ from boltzmann.node.publish import publish
 from boltzmann.node.reading import Place, read_all, well_formed
 from boltzmann.node.round import Alarm, Round, Task
 from boltzmann.protocol.alarms import Alarms, open_alarms
+from boltzmann.protocol.auditing import is_heard
 from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rejection import RECOMPUTED, Rejection
 
@@ -82,8 +83,10 @@ def hear(node: Node, book: Book, rounds: Sequence[Round], told: Told) -> None:
         for verdict in verdicts
         if witness != node.hotkey
     ]
+    stakes = this.council.stakes
     for alarm in heard:
-        book.cover(alarm.verdict)
+        if is_heard(stakes.get(alarm.witness, 0), stakes):
+            book.cover(alarm.verdict)
     fresh = [
         alarm
         for alarm in heard

@@ -36,8 +36,7 @@ async def ensure_genesis(node: Node) -> None:
         doubtful = bool(sight.withheld) or waited > 0
         if window is None and doubtful and waited < _PATIENCE_WINDOWS:
             waited += 1
-            window = node.clock.window(node.blocks.latest)
-            window += node.blocks.latest >= node.clock.decide(window)
+            window = _decided(node) + 1
             what = f"window {window}: what is on chain and cannot be read may be a genesis"
             node.telemetry.event("waiting", what=what, seconds=0.0)
         elif window is None:
@@ -49,8 +48,13 @@ async def ensure_genesis(node: Node) -> None:
 
 
 async def _sight(node: Node) -> Sight:
+    return await tip_at(node, _decided(node))
+
+
+def _decided(node: Node) -> int:
+    """The newest window whose deciding block is there."""
     window = node.clock.window(node.blocks.latest)
-    return await tip_at(node, window - (node.blocks.latest < node.clock.decide(window)))
+    return window - (node.blocks.latest < node.clock.decide(window))
 
 
 async def _is_first(node: Node) -> bool:

@@ -17,7 +17,7 @@ from boltzmann.protocol.rejection import Reason, Rejection
 
 _KEPT = 64
 _MISSING_KEPT = 1024
-_PATIENCE = 1 / 8  # of what a read may take: how long the first bucket is waited for alone
+AT_FIRST = 1 / 8  # of what a read may take: how long others wait for who has been asked first
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Manifests:
         reads = [asyncio.create_task(self._read(name, address)) for address in asked[:1]]
         try:
             if reads:
-                await asyncio.wait(reads, timeout=self._seconds * _PATIENCE)
+                await asyncio.wait(reads, timeout=self._seconds * AT_FIRST)
             if not any(read.done() and isinstance(read.result(), Held) for read in reads):
                 reads += [asyncio.create_task(self._read(name, a)) for a in asked[1:]]
             with suppress(asyncio.TimeoutError):

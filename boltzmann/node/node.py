@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
@@ -29,7 +31,9 @@ class Node:
 
     `fetch_seconds` bounds the whole read of one object; `poll_seconds` is how long the node waits
     between two looks for a peer's object; `trip` is called at every stage of a window; `private` is
-    randomness nobody else may foresee: who is audited, and on which pages a candidate is tested.
+    randomness nobody else may foresee: who is audited, and on which pages a candidate is tested;
+    `writers`: the threads that upload, which are not those that read: silent buckets of others must
+    not keep this node's own objects waiting.
     """
 
     run: RunConfig
@@ -49,6 +53,7 @@ class Node:
     manifests: Manifests
     trip: Trip = nothing
     private: Random = field(default_factory=SystemRandom)
+    writers: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 8, "writers"))
 
     @property
     def clock(self) -> WindowClock:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +10,6 @@ from boltzmann.errors import StoreConflict, StoreUnavailable
 from boltzmann.node.node import Node
 
 _RETRY_SECONDS = 0.2
-# Not the threads that read: silent buckets of others must not keep this node's own objects waiting.
-_WRITERS = ThreadPoolExecutor(8, "writers")
 
 
 async def publish(node: Node, key: str, body: bytes | Path, *, before: int) -> bool:
@@ -27,7 +24,7 @@ async def publish(node: Node, key: str, body: bytes | Path, *, before: int) -> b
                 put = partial(node.store.put_file, key, body)
             else:
                 put = partial(node.store.put, key, body)
-            await asyncio.get_running_loop().run_in_executor(_WRITERS, put)
+            await asyncio.get_running_loop().run_in_executor(node.writers, put)
         except StoreUnavailable as error:
             node.telemetry.event("waiting", what=f"the own bucket: {error}", seconds=0.0)
             await asyncio.sleep(_RETRY_SECONDS)

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from boltzmann.node.manifests import AT_FIRST
 from boltzmann.node.node import Node
 from boltzmann.protocol.documents import MAX_DOCUMENT_BYTES
 from boltzmann.protocol.rejection import Rejection
 
 T = TypeVar("T")
-_PATIENCE = 1 / 8  # of what a read may take: how long a look waits for those it has begun
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Reads:
                 self._begun[place] = asyncio.create_task(_read(node, place, max_bytes))
                 fresh.append(self._begun[place])
         if fresh:
-            await asyncio.wait(fresh, timeout=node.fetch_seconds * _PATIENCE)
+            await asyncio.wait(fresh, timeout=node.fetch_seconds * AT_FIRST)
         done = {name: place for name, place in places.items() if self._begun[place].done()}
         # Several names may have one place: anybody may commit to another's bucket.
         answers = {place: self._begun.pop(place).result() for place in set(done.values())}

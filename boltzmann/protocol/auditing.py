@@ -39,6 +39,15 @@ def is_neglected(age: int, age_max: int) -> bool:
     return age >= age_max and (age - age_max) % 2 == 0
 
 
+def is_heard(stake: int, stakes: Mapping[str, int]) -> bool:
+    """Whether a validator of this stake is believed that it has audited somebody.
+
+    From a tenth of an equal share on: whoever has next to nothing at stake must not be able to say
+    of everybody that there is no need to look.
+    """
+    return 10 * stake * len(stakes) >= sum(stakes.values())
+
+
 def responsible(close_hash: bytes, hotkey: str, stakes: Mapping[str, int]) -> str:
     """Which validator must audit a hotkey that nobody has audited for too long.
 

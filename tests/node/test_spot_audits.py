@@ -205,7 +205,13 @@ async def test_an_audit_is_certain_where_nobody_has_looked_for_too_long(
             at.upload(name, await at.work(name))
         node = trusting(at, audit_rate=1e-9)
         node = replace(node, run=replace(node.run, audit=replace(node.run.audit, age_max=1)))
-        at.book.cover(Verdict(Keys("anna").hotkey, 1, "", 1.0, 1.0, 1.0))  # another validator has
+        alone = at.this.council
+        stakes = {node.hotkey: 10**9, "5Val": 10**9, "5Dust": 10**3}
+        at.this.council = replace(alone, stakes=stakes)
+        passed = {n: Verdict(Keys(n).hotkey, 1, "", 1.0, 1.0, 1.0) for n in ("anna", "bert")}
+        told = {"5Val": [passed["anna"]], "5Dust": [passed["bert"]], "5Nobody": [passed["bert"]]}
+        hear(node, at.book, [at.this], told)
+        at.this.council = alone  # so that it is this node's turn to look
         await at.ingest()
         await plan(node, at.book, at.this)
         assert [task.hotkey for task in at.this.queue] == [Keys("bert").hotkey]
@@ -247,6 +253,7 @@ async def test_an_alarm_is_heard_if_it_can_be_checked(s3: str, tmp_path: Path) -
         await at.ingest()
         node, anna = trusting(at), Keys("anna").hotkey
         failed = Verdict(anna, 1, "gate", 0.1, 0.1, 1.0)
+        at.this.council = replace(at.this.council, stakes={node.hotkey: 5, "5Val": 5})
 
         def heard(verdict: Verdict, witness: str = "5Val") -> list[Alarm]:
             hear(node, at.book, [at.this], {witness: [verdict]})
