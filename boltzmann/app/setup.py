@@ -114,8 +114,10 @@ async def _running(
     from boltzmann.node.councils import Councils
     from boltzmann.node.ingest import fetch_seconds
     from boltzmann.node.manifests import Manifests
+    from boltzmann.node.updates import drop_downloads
 
     folder = settings.folder / run.run.id
+    drop_downloads(folder)
     # Reads wait for others most of the time; the usual few threads would wait for silent ones only.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_READERS, "readers"))
     chain = Patient(chain, telemetry)

@@ -78,9 +78,8 @@ class Checkpoints:
         """At the start of every window: at an epoch's, save the state and publish it."""
         node = self._node
         if window % node.run.exchange.epoch_windows == 0 and await save_state(node, window):
-            folder = await asyncio.to_thread(_link, node)
-            if await self._is_copyist(window):
-                (folder / _CHOSEN).touch()
+            chosen = await self._is_copyist(window)
+            await asyncio.to_thread(_link, node, chosen)
         if self._upload is None or self._upload.done():
             self._upload = asyncio.create_task(self._publish_all(window))
 
@@ -153,19 +152,20 @@ async def publish_checkpoint(node: Node, descriptor: Descriptor) -> None:
     )
 
 
-def _link(node: Node) -> Path:
+def _link(node: Node, chosen: bool) -> None:
     """The state that was just saved, under the name of its window: files, not copies."""
     window = node.worker.state.position.window
     folder = folder_of(node, window)
     aside = folder.with_suffix(".new")
     if folder.exists():
-        return folder
+        return
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     for path in sorted(node.snapshot.iterdir()):
         os.link(path, aside / path.name)
+    if chosen:
+        (aside / _CHOSEN).touch()
     aside.rename(folder)
-    return folder
 
 
 def named(descriptor: Descriptor) -> CheckpointName:

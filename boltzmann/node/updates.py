@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,8 @@ from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.slices import Slice, select
 from boltzmann.protocol.wire import Expected, Kind, Opened, open_object
 
+_FOLDER = "updates"
+
 
 @dataclass(frozen=True)
 class Fetched:
@@ -30,6 +33,11 @@ class Fetched:
     known: Expected
     chosen: Slice
     seconds: dict[str, float]
+
+
+def drop_downloads(folder: Path) -> None:
+    """At a node's start: what one that was killed here was reading is of no use."""
+    shutil.rmtree(folder / _FOLDER, ignore_errors=True)
 
 
 async def fetch_update(
@@ -47,7 +55,7 @@ async def fetch_update(
     close_hash = await node.blocks.hash(node.clock.close(proposal.window))
     chosen = await asyncio.to_thread(select, node.worker.state.layout, close_hash)
     laps.end("select")
-    folder = node.folder / "updates"
+    folder = node.folder / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{proposal.window}.update"
     refusal = Rejection(Reason.ABSENT, f"in none of {len(holders)} buckets")
