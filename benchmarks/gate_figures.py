@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import log
-from statistics import median
+from statistics import fmean
 
 import numpy as np
 
@@ -85,11 +85,11 @@ def full_audit(scene: Scene, offer: Offer, work: Recomputed, limits: Limits) -> 
         "tensor": found.tensor_cosine,
         "norm": found.norm_ratio,
         "share": min(gates),
-        "shares": median(gates),
+        "shares": fmean(gates),
         "room": min(
             _room(found, limits.gate),
             _part(1.0 - min(gates), 1.0 - limits.audit.share_min),
-            _part(1.0 - median(gates), 1.0 - limits.gate.gate_min),
+            _part(1.0 - fmean(gates), 1.0 - limits.gate.gate_min),
         ),
     }
     return _audited(figures, refusal, found, scene)

@@ -67,7 +67,7 @@ def _panels(limits: Limits) -> list[Panel]:
         Panel("full", "gate", "full: gate ρ", _near_one, near, [gate.gate_min]),
         Panel("full", "tensor", "full: worst tensor", _near_one, near, [gate.tensor_min]),
         Panel("full", "norm", "full: norm ratio", length, halves, norms),
-        Panel("full", "shares", "full: median share's ρ", _near_one, near, [gate.gate_min]),
+        Panel("full", "shares", "full: mean share's ρ", _near_one, near, [gate.gate_min]),
         Panel("full", "room", "full: room", room, tenths, [1.0]),
         Panel("spot", "gate", "spot: share's ρ", _near_one, near, [share_min], [gate.gate_min]),
         Panel("spot", "tensor", "spot: worst tensor", _near_one, near, [], [gate.tensor_min]),

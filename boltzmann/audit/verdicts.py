@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from boltzmann.audit.case import Case
@@ -108,7 +109,15 @@ async def _outcome(node: Node, this: Round, task: Task) -> Finding | Rejection:
     """What the node's own rules make of a member's delta as its bucket shows it now."""
     if task.hotkey in this.refused:
         return this.refused[task.hotkey]
-    return await node.worker.run(partial(examine, node, this, task, this.received[task.hotkey]))
+    received = this.received[task.hotkey]
+    found = await node.worker.run(partial(examine, node, this, task, received))
+    if isinstance(found, Finding) and found.is_open:
+        # The verdict's figures are that page's, whatever all pages decide.
+        task = replace(task, page=None)
+        whole = await node.worker.run(partial(examine, node, this, task, received))
+        refusal = whole if isinstance(whole, Rejection) else whole.refusal
+        return replace(found, refusal=refusal, is_open=False)
+    return found
 
 
 def _contradiction(case: Case, verdict: Verdict, outcome: Finding | Rejection) -> str | None:

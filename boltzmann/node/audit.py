@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import fmean
 
@@ -37,7 +37,8 @@ class Finding:
 
     `score` and `gate`: of the delta, or of the one page's share; `loss`: the validator's own, in
     nats per token, on what it recomputed; `norm`: of the recomputed delta, estimated from its page
-    in a spot audit; `page`: that page's number in the dataset, -1 for all.
+    in a spot audit; `page`: that page's number in the dataset, -1 for all; `is_open`: a spot audit
+    that failed, but not by so much that it would tell: a full one has to.
     """
 
     score: float
@@ -46,6 +47,7 @@ class Finding:
     loss: float
     norm: float
     page: int = -1
+    is_open: bool = False
 
 
 async def plan(node: Node, book: Book, this: Round) -> None:
@@ -171,7 +173,6 @@ def _examine_all(node: Node, this: Round, hotkey: str, opened: Opened) -> Findin
 
 
 def _examine_page(node: Node, this: Round, hotkey: str, place: int, opened: Opened) -> Finding:
-    """One page's share; all pages if that alone does not tell."""
     page = this.pages[hotkey][place]
     delta = node.worker.compute((page,), this.points)
     pages = len(this.pages[hotkey])
@@ -184,15 +185,18 @@ def _examine_page(node: Node, this: Round, hotkey: str, place: int, opened: Open
         node.run.audit.tensor_floor,
     )
     refusal = judge(spot.share, node.run.gate, this.chosen.layout.names)
-    if refusal is not None and not decides(spot.share, node.run.audit):
-        return _examine_all(node, this, hotkey, opened)
-    return Finding(spot.share.score, spot.share.gate, refusal, delta.loss, spot.norm, page)
+    is_open = refusal is not None and not decides(spot.share, node.run.audit)
+    return Finding(spot.share.score, spot.share.gate, refusal, delta.loss, spot.norm, page, is_open)
 
 
 def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | Rejection) -> None:
     hotkey = task.hotkey
     if isinstance(finding, Rejection):
         refuse(node, book, this, hotkey, finding)
+        return
+    if finding.is_open:
+        # After all others: shares that are blurred on purpose must keep nobody from being audited.
+        this.queue.append(replace(task, page=None))
         return
     this.losses.append(finding.loss)
     refusal = finding.refusal
