@@ -11,8 +11,9 @@ from audit_scene import Scene, scene
 from node_kit import CLOCK, CONFIG, Made, made
 from scripted_chain import Keys
 
+from boltzmann.audit.verdicts import _outcome
 from boltzmann.node.alarms import MOST_ALARMS, hear, heed, look_again, news
-from boltzmann.node.audit import audit_until, plan, refuse, settle
+from boltzmann.node.audit import Finding, audit_until, plan, refuse, settle
 from boltzmann.node.conduct import spread
 from boltzmann.node.node import Node
 from boltzmann.node.round import Alarm, Task
@@ -115,6 +116,13 @@ async def test_what_fails_a_spot_audit_narrowly_is_decided_by_a_full_one(
         details = {e["hotkey"]: e["detail"] for e in at.validator.told.of("rejected")}
         assert details[Keys("bert").hotkey].startswith("mean of the pages: rho 0.9")
         assert at.standing("anna").debt == 0.0
+        # Whoever looks again later finds the page's figures, and what all pages made of it.
+        for name, reason in (("anna", ""), ("bert", "gate")):
+            found = await _outcome(node, at.this, Task(Keys(name).hotkey, 0))
+            assert isinstance(found, Finding)
+            assert (found.page, found.is_open) == (first[name], False)
+            assert 0.9 < found.gate < 0.999
+            assert (found.refusal.reason.value if found.refusal else "") == reason
 
 
 async def test_shares_that_do_not_add_up_are_refused_before_any_audit(
