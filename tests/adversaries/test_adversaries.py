@@ -59,6 +59,7 @@ WHY: dict[str, Reason] = {
     "scale-up": Reason.TOO_LARGE,
     "sharing": Reason.GATE,
     "short": Reason.WRONG_SIZE,
+    "short-page": Reason.GATE,
     "signs": Reason.GATE,
     "slow": Reason.SLOW,
     "squatter": Reason.WRONG_HOTKEY,
@@ -75,6 +76,7 @@ PATIENT = {"alie", "ipm", "recycled"}  # they are honest first
 STALLING = {"two-receipts", "trickling", "unreadable"}  # validators of no stake
 VALIDATORS = {"false-alarms", "patron", "weight-copier", *STALLING}
 HIDING = {"hiding"}
+BLURRED = {"blurred"}
 EARNING = {"one-machine", *HARMLESS}  # they work
 SOME_READERS = {"two-commits", "two-faced"}  # who was honest to most is paid by those for a while
 TOGETHER = ("one-machine", "sharing")
@@ -93,7 +95,7 @@ def of_kind(result: SimulationResult, kind: str) -> list[PeerResult]:
 
 
 def test_each_adversary_is_tried_here() -> None:
-    assert set(WHY) | HARMLESS | PATIENT | VALIDATORS | HIDING == set(REGISTERED)
+    assert set(WHY) | HARMLESS | PATIENT | VALIDATORS | HIDING | BLURRED == set(REGISTERED)
     assert {name for name, attack in REGISTERED.items() if attack.stake} == VALIDATORS
 
 
@@ -195,6 +197,17 @@ def test_dust_and_hidden_deltas_stop_no_window() -> None:
     for peer in of_kind(result, "hiding"):
         assert peer.rejected.keys() == {Reason.ABSENT.value}
         assert 0.0 < peer.pay < 0.9 * result.honest_pay
+
+
+def test_shares_blurred_on_purpose_keep_nobody_from_being_audited() -> None:
+    plan = SimulationPlan(8, 3, 2 * WINDOWS, hostile={"blurred": 5, "random": 1})
+    result = simulate(plan)
+    assert result.is_sound
+    assert result.updates == 2 * WINDOWS
+    for peer in (*of_kind(result, "blurred"), *of_kind(result, "honest")):
+        assert peer.rejected == {}
+        assert peer.accepted == result.updates
+        assert peer.pay == pytest.approx(result.honest_pay, rel=0.05)
 
 
 def test_names_that_nobody_can_read_stop_nothing_after_an_empty_window() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import ClassVar
 
@@ -129,11 +129,11 @@ class Stale(Adversary):
         return self._last and made_up(node, self._last.tensors, pages, points)
 
 
-@adversary("tokens-94")
-class Tokens94(Adversary):
-    """Trains all its pages on 94% of their tokens."""
+class Shortening(Adversary):
+    """Trains on the first part `kept` of the sequences of its last `cut` pages; 0: of all pages."""
 
-    effort = 0.94
+    kept: ClassVar[float] = 1.0
+    cut: ClassVar[int] = 0
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -141,11 +141,27 @@ class Tokens94(Adversary):
 
     async def train(self, node: Node, pages: tuple[int, ...], points: Points) -> Delta | None:
         if self._worker is None:
-            length = node.run.data.sequence_length
-            load = _Shortened(length, round(0.94 * length))
+            load = _Shortened(node.run.data.sequence_length, self.kept, self.cut)
             self._worker = Worker(node.run, node.worker.state, load, torch.device("cpu"))
         delta = self._worker.compute(pages, points)
         return replace(delta, tokens=made_up(node, delta.tensors, pages, points).tokens)
+
+
+@adversary("tokens-94")
+class Tokens94(Shortening):
+    """Trains all its pages on 94% of their tokens."""
+
+    effort = 0.94
+    kept = 0.94
+
+
+@adversary("short-page")
+class ShortPage(Shortening):
+    """Trains all its pages, but the last one on 60% of its tokens."""
+
+    effort = 0.95
+    kept = 0.6
+    cut = 1
 
 
 @lru_cache(maxsize=1)
@@ -153,18 +169,22 @@ def _text() -> SmallPages:
     return SmallPages(0)
 
 
+@dataclass(frozen=True)
 class _Shortened:
-    """Pages whose sequences are cut to their first `kept` tokens."""
+    """Pages of which the last `cut`, or all, keep that part of their sequences."""
 
-    def __init__(self, length: int, kept: int) -> None:
-        self._length, self._kept = length, kept
+    length: int
+    kept: float
+    cut: int
 
     def __call__(self, pages: Sequence[int]) -> AbstractContextManager[Iterator[TokenBatch]]:
-        return nullcontext(iter([self._batch(page) for page in pages]))
+        whole = len(pages) - self.cut if self.cut else 0
+        parts = [1.0] * whole + [self.kept] * (len(pages) - whole)
+        return nullcontext(iter([self._batch(*each) for each in zip(pages, parts, strict=True)]))
 
-    def _batch(self, page: int) -> TokenBatch:
-        batch = page_batch(_text(), (page,), ByteTokenizer(), self._length)
-        return replace(batch, tokens=batch.tokens[:, : self._kept])
+    def _batch(self, page: int, part: float) -> TokenBatch:
+        batch = page_batch(_text(), (page,), ByteTokenizer(), self.length)
+        return replace(batch, tokens=batch.tokens[:, : round(part * self.length)])
 
 
 class Scaled(Adversary):

@@ -9,13 +9,25 @@ import asyncio
 import hashlib
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from boltzmann.node.conduct import Offer
+from boltzmann.node.membership import Peer
 from boltzmann.node.miner import Work
 from boltzmann.node.node import Node
+from boltzmann.node.round import points_of
 from boltzmann.node.validator import validate
 from boltzmann.protocol.commitment import Commitment, Role
+from boltzmann.protocol.points import Points
 from boltzmann.protocol.receipts import Receipt, open_receipt
-from boltzmann.simulate.adversaries.base import Adversary, Forger, adversary, bucket
+from boltzmann.protocol.scoring import compare
+from boltzmann.protocol.slices import Slice
+from boltzmann.simulate.adversaries.base import Adversary, Forger, adversary, bucket, noise
 from boltzmann.simulate.store import Late, Serve
+from boltzmann.train.gradients import Delta
+
+Floats = NDArray[np.float32]
 
 DUST = 0.001  # alpha; an honest validator's stake is a million times as much
 _FOREVER_S = 1e6
@@ -89,6 +101,41 @@ class Hiding(Forger):
 
         _serve(node, serve)
         await super().publish(node, window, work)
+
+
+@adversary("blurred")
+class Blurred(Adversary):
+    """Honest work, with shares so blurred, where no sum tells, that only full audits decide."""
+
+    effort = 1.0
+    earns = "work"
+    is_harmless = True
+
+    async def offer(
+        self, node: Node, window: int, chosen: Slice, delta: Delta, members: list[Peer]
+    ) -> Offer | None:
+        offer = await super().offer(node, window, chosen, delta, members)
+        if offer is None:
+            return None
+        points = await points_of(node, window)
+        control = await node.worker.delta(node.schedule.control(window), points)
+        seen, _ = points.meet(chosen)
+        blur = noise(node, points.size, "blur", window)
+        blur[seen] = 0.0
+        shares = offer.shares.copy()
+        for share in shares[:-1]:
+            _blur(share, blur, control.on_points(points), points, node.run.gate.gate_min)
+        return replace(offer, shares=shares)
+
+
+def _blur(share: Floats, blur: Floats, control: Floats, points: Points, least: float) -> None:
+    """Add so much of `blur` that an audit of this page alone just fails the gate."""
+    low, high = 0.0, float(np.linalg.norm(share) / np.linalg.norm(blur))
+    for _ in range(20):
+        middle = (low + high) / 2
+        off = compare(share + np.float32(middle) * blur, share, control, points.bounds).gate
+        low, high = (middle, high) if 1.0 - off < 1.05 * (1.0 - least) else (low, middle)
+    share += np.float32(high) * blur
 
 
 def _serve(node: Node, serve: Serve) -> None:
