@@ -131,7 +131,9 @@ async def _read_pledges(node: Node, duty: Duty) -> tuple[Mapping[str, Pledge | R
     What was read in time is written down, so that a restart does not take a later commit for an
     early one.
     """
+    _forget_before(node, duty.window - 1)
     path = _folder(node, duty.window) / "commits.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists():
         return _unspelled(path.read_text()), True
     in_time = node.blocks.latest < node.clock.upload_by(duty.window)
@@ -218,6 +220,7 @@ async def fetch_exact(node: Node, this: Round, peer: Peer, sha256: str) -> Recei
 
 
 async def _fetch(node: Node, duty: Duty, peer: Peer, chosen: Slice, path: Path) -> Rejection | None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     return await asyncio.to_thread(
         node.store.download,
         peer.bucket,
@@ -243,7 +246,7 @@ def _check(node: Node, this: Round, path: Path, known: Expected) -> Received | R
     checked = check_object(data, known, node.verify)
     if isinstance(checked, Rejection):
         return checked
-    on_points, on_slice = this.points.meet(this.chosen)
+    on_points, on_slice = this.meeting
     shares = known.codec.decode(memoryview(data)[known.slice_end :]).reshape(known.shares)
     values = known.codec.take(memoryview(data)[known.body_start : known.slice_end], on_slice)
     wrong = add_up(shares[:, on_points], values, known.codec.rounding)
@@ -261,10 +264,11 @@ def delta_path(node: Node, window: int, peer: Peer) -> Path:
 
 
 def _folder(node: Node, window: int) -> Path:
-    """Where a window's objects lie; those of windows long past are dropped."""
-    folder = node.folder / "ingest" / str(window)
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.parent.iterdir():
-        if old.name.isdecimal() and int(old.name) < window - 1:
+    """Where a window's objects lie."""
+    return node.folder / "ingest" / str(window)
+
+
+def _forget_before(node: Node, window: int) -> None:
+    for old in (node.folder / "ingest").glob("*"):
+        if old.name.isdecimal() and int(old.name) < window:
             shutil.rmtree(old, ignore_errors=True)
-    return folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from boltzmann.protocol.wire import Expected, Opened, open_object
 from boltzmann.train.gradients import Delta
 
 Floats = NDArray[np.float32]
+Indices = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,11 @@ class Round:
     @property
     def pages(self) -> Mapping[str, tuple[int, ...]]:
         return self.duty.pages
+
+    @cached_property
+    def meeting(self) -> tuple[Indices, Indices]:
+        """Where points and slice meet: see `Points.meet`."""
+        return self.points.meet(self.chosen)
 
     @property
     def untold(self) -> Sequence[Verdict]:
