@@ -77,7 +77,7 @@ def full_audit(scene: Scene, offer: Offer, work: Recomputed, limits: Limits) -> 
     refusal = (
         _arrival(scene, offer)
         or judge(found, limits.gate, scene.chosen.layout.names)
-        or judge_shares(gates, limits.gate, limits.audit)
+        or judge_shares(gates, limits.audit)
     )
     figures = {
         "score": found.score,
@@ -89,7 +89,7 @@ def full_audit(scene: Scene, offer: Offer, work: Recomputed, limits: Limits) -> 
         "room": min(
             _room(found, limits.gate),
             _part(1.0 - min(gates), 1.0 - limits.audit.share_min),
-            _part(1.0 - fmean(gates), 1.0 - limits.gate.gate_min),
+            _part(1.0 - fmean(gates), 1.0 - limits.audit.share_mean_min),
         ),
     }
     return _audited(figures, refusal, found, scene)

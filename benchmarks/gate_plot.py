@@ -58,6 +58,7 @@ def draw_plot(rows: Sequence[Row], limits: Limits, about: str) -> str:
 
 def _panels(limits: Limits) -> list[Panel]:
     gate, share_min = limits.gate, limits.audit.share_min
+    share_mean_min = limits.audit.share_mean_min
     near = [(0.0, "0"), (0.9, "0.9"), (0.999, "0.999"), (1 - 1e-6, "1−10⁻⁶")]
     norms = (gate.norm_min, gate.norm_max)
     halves = [(0.25, "¼"), (0.5, "½"), (1.0, "1"), (2.0, "2"), (4.0, "4")]
@@ -67,7 +68,7 @@ def _panels(limits: Limits) -> list[Panel]:
         Panel("full", "gate", "full: gate ρ", _near_one, near, [gate.gate_min]),
         Panel("full", "tensor", "full: worst tensor", _near_one, near, [gate.tensor_min]),
         Panel("full", "norm", "full: norm ratio", length, halves, norms),
-        Panel("full", "shares", "full: mean share's ρ", _near_one, near, [gate.gate_min]),
+        Panel("full", "shares", "full: mean share's ρ", _near_one, near, [share_mean_min]),
         Panel("full", "room", "full: room", room, tenths, [1.0]),
         Panel("spot", "gate", "spot: share's ρ", _near_one, near, [share_min], [gate.gate_min]),
         Panel("spot", "tensor", "spot: worst tensor", _near_one, near, [], [gate.tensor_min]),

@@ -230,10 +230,10 @@ class RunConfig:
         for name in ("gate_min", "tensor_min"):
             if not -1.0 <= getattr(gate, name) <= 1.0:
                 raise ValueError(f"gate.{name} must be in [-1, 1], not {getattr(gate, name)}")
-        if self.audit.share_min > gate.gate_min:
+        if self.audit.share_mean_min > gate.gate_min:
             raise ValueError(
-                f"audit.share_min ({self.audit.share_min}) must not be above gate.gate_min "
-                f"({gate.gate_min})"
+                f"audit.share_mean_min ({self.audit.share_mean_min}) must not be above "
+                f"gate.gate_min ({gate.gate_min})"
             )
         if not 0.0 <= gate.norm_min <= gate.norm_max:
             raise ValueError(

@@ -297,8 +297,9 @@ OUT_OF_RANGE: list[tuple[str, str, object]] = [
         for key in ("tensor_floor", "tensor_floor_full")
         for value in (-0.1, 1, 2)
     ),
-    *(("audit", "share_min", value) for value in (-1.1, 0.996, 2)),
-    ("gate", "gate_min", 0.89),  # below audit.share_min
+    *(("audit", "share_min", value) for value in (-1.1, 0.991, 2)),
+    *(("audit", "share_mean_min", value) for value in (0.89, 0.996, 2)),
+    ("gate", "gate_min", 0.98),  # below audit.share_mean_min
 ]
 
 
@@ -330,7 +331,7 @@ def test_every_number_has_a_case_of_its_own_out_of_range() -> None:
         ("run", "netuid", 65535),
         ("run", "id", "A.b_c-1" + "x" * 25),
         ("run", "seed", "AB" * 32),
-        ("gate", "gate_min", 0.9),
+        ("gate", "gate_min", 0.99),
         ("gate", "norm_min", 1.1),
         ("windows", "exchange_blocks", 6),
         ("windows", "commit_blocks", 3),
@@ -351,7 +352,8 @@ def test_every_number_has_a_case_of_its_own_out_of_range() -> None:
         ("audit", "age_max", 1),
         ("audit", "tensor_floor", 0),
         ("audit", "tensor_floor_full", 0),
-        *(("audit", "share_min", value) for value in (-1, 0.995)),
+        *(("audit", "share_min", value) for value in (-1, 0.99)),
+        *(("audit", "share_mean_min", value) for value in (0.9, 0.995)),
         ("data", "sequence_length", 2),
         ("outer", "schedule", [[0, 0]]),
     ],

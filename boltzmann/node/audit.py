@@ -165,7 +165,7 @@ def _examine_all(node: Node, this: Round, hotkey: str, opened: Opened) -> Findin
     if refusal is None and this.points.size:
         own = np.stack([codec.roundtrip(share) for share in delta.shares])
         found = share_gates(opened.shares, own, this.control_points, this.points.bounds)
-        refusal = judge_shares(found, gate, rules)
+        refusal = judge_shares(found, rules)
     if refusal is None and opened.header.tokens != delta.tokens:
         refusal = Rejection(Reason.BAD_TOKENS, f"claims {opened.header.tokens}, not {delta.tokens}")
     norm = aggregate.norm(recomputed)

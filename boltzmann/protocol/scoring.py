@@ -75,6 +75,10 @@ class AuditConfig:
             "above it is decided by a full one"
         ),
     )
+    share_mean_min: float = field(
+        default=0.99,
+        metadata=meaning("least mean ρ of all pages' shares, which a full audit looks at as well"),
+    )
 
     def __post_init__(self) -> None:
         """Raises: ValueError naming what is out of range."""
@@ -87,8 +91,11 @@ class AuditConfig:
         for name in ("tensor_floor", "tensor_floor_full"):
             if not 0.0 <= getattr(self, name) < 1.0:
                 raise ValueError(f"audit.{name} must be in [0, 1), not {getattr(self, name)}")
-        if not -1.0 <= self.share_min <= 1.0:
-            raise ValueError(f"audit.share_min must be in [-1, 1], not {self.share_min}")
+        if not -1.0 <= self.share_min <= self.share_mean_min:
+            raise ValueError(
+                f"audit.share_min must be from -1 to audit.share_mean_min ({self.share_mean_min}), "
+                f"not {self.share_min}"
+            )
 
 
 @dataclass(frozen=True)
@@ -240,18 +247,18 @@ def decides(share: Comparison, config: AuditConfig) -> bool:
     return not share.gate >= config.share_min
 
 
-def judge_shares(gates: Sequence[float], gate: GateConfig, audit: AuditConfig) -> Rejection | None:
+def judge_shares(gates: Sequence[float], audit: AuditConfig) -> Rejection | None:
     """None if a full audit's `share_gates` are those of the work, else what is wrong.
 
-    Each must be near, and they must be as near as the whole on average: rounding in bf16 puts few
-    pages off, and work that was not done adds up. No pages: there is nothing to judge.
+    Each must be near, and they must be nearer on average: rounding in bf16 puts few pages off, and
+    work that was not done adds up. No pages: there is nothing to judge.
     """
     for place, found in enumerate(gates):
         if not found >= audit.share_min:
             detail = f"page {place + 1} of {len(gates)}: rho {found:.4f} < {audit.share_min}"
             return Rejection(Reason.GATE, detail)
-    if gates and not (mean := fmean(gates)) >= gate.gate_min:
-        return Rejection(Reason.GATE, f"mean of the pages: rho {mean:.4f} < {gate.gate_min}")
+    if gates and not (mean := fmean(gates)) >= audit.share_mean_min:
+        return Rejection(Reason.GATE, f"mean of the pages: rho {mean:.4f} < {audit.share_mean_min}")
     return None
 
 

@@ -167,5 +167,10 @@ class SimulationPlan:
                 audit_rate=self.audit_rate,
                 trust_windows=self.trust_windows,
             ),
-            audit=AuditConfig(points=512, full_rate=self.full_rate, age_max=self.age_max),
+            audit=AuditConfig(
+                points=512,
+                full_rate=self.full_rate,
+                age_max=self.age_max,
+                share_mean_min=0.999,
+            ),
         )

@@ -91,7 +91,7 @@ async def test_what_fails_a_spot_audit_narrowly_is_decided_by_a_full_one(
     s3: str, tmp_path: Path
 ) -> None:
     async with scene(s3, tmp_path) as at:
-        blurs = {"anna": (0.075, 1), "bert": (0.075, 2), "carl": (2.0, 1), "dora": (0.0, 0)}
+        blurs = {"anna": (0.11, 1), "bert": (0.11, 2), "carl": (2.0, 1), "dora": (0.0, 0)}
         for name, (blur, pages) in blurs.items():
             at.upload(name, blurred(at, await at.work(name), blur, pages))
         node = trusting(at)
