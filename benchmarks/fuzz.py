@@ -36,7 +36,7 @@ Floats = NDArray[np.float32]
 
 RESULTS = Path(__file__).parent / "results"
 LAYOUT = Layout.of({"a": (40, 30), "b": (30,), "c": (77,)}, chunk_size=16, slice_ratio=2)
-GATE = GateConfig(gate_min=0.995, tensor_min=0.95, norm_min=0.9, norm_max=1.1)
+GATE = GateConfig(gate_min=0.99, tensor_min=0.95, norm_min=0.9, norm_max=1.1)
 PAGES = 4
 SPECIAL = (np.nan, np.inf, -np.inf, 3e38, 1e4, 1e-40, 0.0)
 

@@ -66,7 +66,7 @@ def run_config(name: str, model: str, members: int, epoch_windows: int = 10) -> 
         model=model_config(model),
         exchange=replace(ExchangeConfig(), slice_ratio=ratio, epoch_windows=epoch_windows),
         outer=OuterConfig(((0, 0.001),), beta1=0.9, beta2=0.95, eps=1e-8, weight_decay=0.1),
-        gate=GateConfig(gate_min=0.995, tensor_min=0.95, norm_min=0.9, norm_max=1.1),
+        gate=GateConfig(gate_min=0.99, tensor_min=0.95, norm_min=0.9, norm_max=1.1),
         rewards=RewardConfig(moving_alpha=0.1, audit_rate=1.0, trust_windows=1000),
     )
 

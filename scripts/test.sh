@@ -12,5 +12,5 @@ activate_venv requirements-dev.txt
 if [ $# -gt 0 ]; then
     exec .venv/bin/python -m pytest "$@"
 fi
-.venv/bin/python -m pytest -m "not scenario" --numprocesses 3 --dist loadfile
+.venv/bin/python -m pytest -m "not scenario" --numprocesses 2 --dist loadfile
 exec .venv/bin/python -m pytest -m scenario --durations 12

@@ -142,7 +142,7 @@ class Plan:
                 eps=1e-8,
                 weight_decay=0.0,
             ),
-            gate=GateConfig(gate_min=0.995, tensor_min=0.95, norm_min=0.9, norm_max=1.1),
+            gate=GateConfig(gate_min=0.99, tensor_min=0.95, norm_min=0.9, norm_max=1.1),
             rewards=RewardConfig(moving_alpha=0.1, audit_rate=1.0, trust_windows=10),
         )
 
