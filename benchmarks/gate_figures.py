@@ -20,10 +20,10 @@ from boltzmann.protocol.scoring import (
     add_up,
     compare,
     compare_page,
+    compare_shares,
     decides,
     judge,
     judge_shares,
-    share_gates,
 )
 
 QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
@@ -73,11 +73,13 @@ def full_audit(scene: Scene, offer: Offer, work: Recomputed, limits: Limits) -> 
     floor = limits.audit.tensor_floor_full
     found = compare(offer.values, work.whole, work.control.slice, scene.chosen.bounds, floor)
     own = np.stack([page.points for page in work.pages])
-    gates = share_gates(offer.shares, own, work.control.points, scene.points.bounds)
+    bounds = scene.points.bounds
+    shares = compare_shares(offer.shares, own, work.control.points, bounds)
+    gates = [share.gate for share in shares]
     refusal = (
         _arrival(scene, offer)
         or judge(found, limits.gate, scene.chosen.layout.names)
-        or judge_shares(gates, limits.audit)
+        or judge_shares(shares, limits.gate, limits.audit)
     )
     figures = {
         "score": found.score,

@@ -21,10 +21,10 @@ from boltzmann.protocol.rewards import absent, audited, earned, failed, unearned
 from boltzmann.protocol.scoring import (
     compare,
     compare_page,
+    compare_shares,
     decides,
     judge,
     judge_shares,
-    share_gates,
 )
 from boltzmann.protocol.wire import Opened
 
@@ -62,7 +62,7 @@ async def plan(node: Node, book: Book, this: Round) -> None:
         if not _is_known(node, book, this, hotkey):
             fresh.append(Task(hotkey, None if book.suspects(hotkey) else _spot(node, this)))
         elif _is_due(node, book, this, hotkey, close_hash):
-            full = node.private.random() < node.run.audit.full_rate
+            full = node.private.random() < node.run.audit.full_rate or hotkey in book.unsettled
             others.append(Task(hotkey, None if full else _spot(node, this)))
     chances = [Task(hotkey) for hotkey in second_chance(close_hash, probation)]
     this.queue = [*_shuffled(node, fresh), *chances, *_shuffled(node, others)]
@@ -87,6 +87,28 @@ def _spot(node: Node, this: Round) -> int | None:
 
 def _shuffled(node: Node, tasks: list[Task]) -> list[Task]:
     return node.private.sample(tasks, len(tasks))
+
+
+def _leave_open(node: Node, book: Book, this: Round, task: Task) -> None:
+    """A full audit has to decide: at once for whom an update or another validator's word waits.
+
+    Of the trusted after everything else: shares that are blurred on purpose must keep nobody from
+    being audited.
+    """
+    if task.accuser or not _is_known(node, book, this, task.hotkey):
+        this.queue.insert(0, task)
+    else:
+        this.open.append(task)
+        book.unsettled.add(task.hotkey)
+
+
+async def decide_open(node: Node, book: Book, this: Round, block: int) -> None:
+    """Do what was left open, as far as there is time; the queue must be empty, or out of time."""
+    if this.queue:
+        return
+    this.queue, this.open = this.open, []
+    await audit_until(node, book, this, block, newcomers=False)
+    this.queue, this.open = [], this.queue
 
 
 async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcomers: bool) -> None:
@@ -164,8 +186,8 @@ def _examine_all(node: Node, this: Round, hotkey: str, opened: Opened) -> Findin
     refusal = judge(result, gate, this.chosen.layout.names)
     if refusal is None and this.points.size:
         own = np.stack([codec.roundtrip(share) for share in delta.shares])
-        found = share_gates(opened.shares, own, this.control_points, this.points.bounds)
-        refusal = judge_shares(found, rules)
+        found = compare_shares(opened.shares, own, this.control_points, this.points.bounds)
+        refusal = judge_shares(found, gate, rules)
     if refusal is None and opened.header.tokens != delta.tokens:
         refusal = Rejection(Reason.BAD_TOKENS, f"claims {opened.header.tokens}, not {delta.tokens}")
     norm = aggregate.norm(recomputed)
@@ -195,8 +217,7 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
         refuse(node, book, this, hotkey, finding)
         return
     if finding.is_open:
-        # After all others: shares that are blurred on purpose must keep nobody from being audited.
-        this.queue.append(replace(task, page=None))
+        _leave_open(node, book, this, replace(task, page=None))
         return
     this.losses.append(finding.loss)
     refusal = finding.refusal
@@ -230,11 +251,13 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
 def settle(node: Node, book: Book, this: Round) -> None:
     """Credit the round to whose work counts as done: who passed, or is trusted and unaudited.
 
-    Who failed is on probation from here on, and earns only where it was looked at.
+    Who failed is on probation from here on, and earns only where it was looked at. Nothing moves
+    for those whose spot audit failed narrowly when no time was left for a full one.
     """
     _convict(node, book, this)
+    unknown = {task.hotkey for task in this.open}
     for hotkey in this.members:
-        if hotkey in this.unpaid:
+        if hotkey in this.unpaid or hotkey in unknown:
             continue
         done = hotkey in this.passed or _is_known(node, book, this, hotkey)
         if not done and not book.on_probation(hotkey):
@@ -270,10 +293,8 @@ def _report_refusal(node: Node, this: Round, hotkey: str, why: Rejection) -> Non
 
 def report(node: Node, book: Book, this: Round) -> None:
     """Tell what the round came to for each member. `loss` is the validator's own recomputation."""
-    if this.queue:
-        detail = (
-            f"{len(this.queue)} of window {this.window} were still to do at its successor's close"
-        )
+    if left := len(this.queue) + len(this.open):
+        detail = f"{left} of window {this.window} were still to do at its successor's close"
         node.telemetry.event("error", what="audits dropped", detail=detail)
     shares = weights(book.standings)
     loss = fmean(this.losses) if this.losses else None

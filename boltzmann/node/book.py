@@ -20,12 +20,14 @@ _NEVER = 1 << 32
 class Book:
     """Standings by hotkey and registration: a hotkey that lost its slot starts from zero.
 
-    `waiting`: alarms of other validators for which no window had room yet; not kept.
+    `waiting`: alarms of other validators for which no window had room yet; `unsettled`: whose last
+    spot audit did not tell, so that the next one must be full; neither is kept.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises: CorruptState if the file is there but cannot be read."""
         self.waiting: tuple[Alarm, ...] = ()
+        self.unsettled: set[str] = set()
         self._path = path
         self._standings: dict[str, Standing] = {}
         self._verdicts: dict[str, Verdict] = {}
@@ -64,6 +66,7 @@ class Book:
     def judge(self, verdict: Verdict) -> None:
         """Note an audit's outcome; one of an older window than what is noted changes nothing."""
         held = self._verdicts.get(verdict.hotkey)
+        self.unsettled.discard(verdict.hotkey)
         if held is None or held.window <= verdict.window:
             self._verdicts[verdict.hotkey] = verdict
             self.cover(verdict)
@@ -163,6 +166,7 @@ class Book:
                 self._probation.pop(neuron.hotkey, None)
                 self.waiting = tuple(a for a in self.waiting if a.verdict.hotkey != neuron.hotkey)
         self._standings = fresh
+        self.unsettled &= fresh.keys()
         self._verdicts = {h: v for h, v in self._verdicts.items() if h in fresh}
         self._counted = {h: row for h, row in self._counted.items() if h in fresh}
         self._doubts = {h: window for h, window in self._doubts.items() if h in fresh}

@@ -87,7 +87,8 @@ class Round:
     `losses`: what they recomputed, in nats per token; `passed` and `failed`: whose work an audit
     passed, and what audits failed; `told`: how many of those this node has told the others of;
     `unpaid`: who gets nothing for this window; `receipts` by witness, once they are read;
-    `alarms`: failed audits of others, of this window or earlier ones, to be looked at.
+    `alarms`: failed audits of others, of this window or earlier ones, to be looked at; `open`: full
+    audits of the trusted whose spot audit did not tell, for when all others are done.
     """
 
     duty: Duty
@@ -108,6 +109,7 @@ class Round:
     unpaid: set[str] = field(default_factory=set)
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
     alarms: list[Alarm] = field(default_factory=list)
+    open: list[Task] = field(default_factory=list)
 
     @property
     def window(self) -> int:

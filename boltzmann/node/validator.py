@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 from boltzmann.node.agree import agree
 from boltzmann.node.alarms import hear, heed, look_again, overhear, sound
-from boltzmann.node.audit import audit_until, enrol, plan, refuse, report, settle
+from boltzmann.node.audit import audit_until, decide_open, enrol, plan, refuse, report, settle
 from boltzmann.node.book import Book
 from boltzmann.node.budget import tell_budget
 from boltzmann.node.checkpoints import Checkpoints
@@ -70,6 +70,8 @@ async def conclude(node: Node, book: Book, rounds: list[Round], block: int) -> N
     look_again(rounds)
     for this in rounds:
         await audit_until(node, book, this, block, newcomers=False)
+    for this in rounds:
+        await decide_open(node, book, this, block)
         this.control = bytearray()  # half a slice's memory
     if rounds:
         settle(node, book, rounds[-1])

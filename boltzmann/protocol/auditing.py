@@ -42,10 +42,16 @@ def is_neglected(age: int, age_max: int) -> bool:
 def is_heard(stake: int, stakes: Mapping[str, int]) -> bool:
     """Whether a validator of this stake is believed that it has audited somebody.
 
-    From a tenth of an equal share on: whoever has next to nothing at stake must not be able to say
-    of everybody that there is no need to look.
+    From a tenth on of what the least of those has who, by stake, together hold more than half:
+    whoever has next to nothing at stake must not be able to say of everybody that there is no need
+    to look, however many of them there are.
     """
-    return 10 * stake * len(stakes) >= sum(stakes.values())
+    half, held = sum(stakes.values()) / 2, 0
+    for weighty in sorted(stakes.values(), reverse=True):
+        held += weighty
+        if held > half:
+            return 10 * stake >= weighty
+    return False
 
 
 def responsible(close_hash: bytes, hotkey: str, stakes: Mapping[str, int]) -> str:

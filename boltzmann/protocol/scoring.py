@@ -131,7 +131,8 @@ def compare(
     along it, so a copy from other pages keeps a high s but loses ρ.
 
     Tensors shorter than `floor` times the whole, in both, are not compared by themselves: in bf16
-    they are mostly rounding.
+    they are mostly rounding. Unless what was sent is much longer than what was recomputed, and than
+    rounding makes it: it would outweigh all others' there.
     """
     products = np.array(
         [_products(delta[i:j], recomputed[i:j], control[i:j]) for i, j in pairwise(bounds)]
@@ -139,7 +140,7 @@ def compare(
     dd, gg, cc, dg, dc, gc = products.sum(axis=0)
     least = floor * floor * gg
     cosines = [
-        1.0 if row[0] < least and row[1] < least else _cosine(row[3], row[0], row[1])
+        1.0 if _is_rounding(row[0], row[1], least) else _cosine(row[3], row[0], row[1])
         for row in products
     ]
     worst = int(np.argmin(cosines))
@@ -198,12 +199,12 @@ def compare_page(
     )
 
 
-def share_gates(
+def compare_shares(
     shares: Floats, recomputed: Floats, control: Floats, bounds: Sequence[int]
-) -> tuple[float, ...]:
-    """ρ of each page: `shares`, `recomputed` are `[pages, points]`, `control` is `[points]`."""
+) -> tuple[Comparison, ...]:
+    """Each page's: `shares` and `recomputed` are `[pages, points]`, `control` is `[points]`."""
     pairs = zip(shares, recomputed, strict=True)
-    return tuple(compare(sent, own, control, bounds).gate for sent, own in pairs)
+    return tuple(compare(sent, own, control, bounds) for sent, own in pairs)
 
 
 def add_up(shares: Floats, values: Floats, rounding: float) -> Rejection | None:
@@ -247,19 +248,32 @@ def decides(share: Comparison, config: AuditConfig) -> bool:
     return not share.gate >= config.share_min
 
 
-def judge_shares(gates: Sequence[float], audit: AuditConfig) -> Rejection | None:
-    """None if a full audit's `share_gates` are those of the work, else what is wrong.
+def judge_shares(
+    found: Sequence[Comparison], gate: GateConfig, audit: AuditConfig
+) -> Rejection | None:
+    """None if a full audit finds the pages' shares to be those of the work, else what is wrong.
 
-    Each must be near, and they must be nearer on average: rounding in bf16 puts few pages off, and
-    work that was not done adds up. No pages: there is nothing to judge.
+    Each must be near, and they must be nearer on average, and as long: rounding in bf16 puts few
+    pages off, and work that was not done adds up. No pages: there is nothing to judge.
     """
-    for place, found in enumerate(gates):
-        if not found >= audit.share_min:
-            detail = f"page {place + 1} of {len(gates)}: rho {found:.4f} < {audit.share_min}"
+    for place, share in enumerate(found):
+        if not share.gate >= audit.share_min:
+            detail = f"page {place + 1} of {len(found)}: rho {share.gate:.4f} < {audit.share_min}"
             return Rejection(Reason.GATE, detail)
-    if gates and not (mean := fmean(gates)) >= audit.share_mean_min:
+    if not found:
+        return None
+    mean = fmean(share.gate for share in found)
+    if not mean >= audit.share_mean_min:
         return Rejection(Reason.GATE, f"mean of the pages: rho {mean:.4f} < {audit.share_mean_min}")
+    ratio = fmean(share.norm_ratio for share in found)
+    if not gate.norm_min <= ratio <= gate.norm_max:
+        return Rejection(Reason.NORM, f"mean of the pages: norm ratio {ratio:.4f}")
     return None
+
+
+def _is_rounding(sent: float, recomputed: float, least: float) -> bool:
+    """Of squared lengths: whether a tensor is so short that it need not be compared by itself."""
+    return recomputed < least and sent < least and sent <= max(16.0 * recomputed, least / 9.0)
 
 
 def _products(delta: Floats, recomputed: Floats, control: Floats) -> tuple[float, ...]:

@@ -12,7 +12,10 @@ import pytest
 
 from boltzmann.cli.main import main
 from boltzmann.errors import ConfigError
+from boltzmann.node import audit
+from boltzmann.protocol import scoring
 from boltzmann.protocol.rejection import Reason
+from boltzmann.protocol.scoring import AuditConfig, Comparison
 from boltzmann.simulate.adversaries import REGISTERED, described, rogue_named
 from boltzmann.simulate.adversaries.base import Adversary, adversary
 from boltzmann.simulate.network import Network
@@ -199,11 +202,22 @@ def test_dust_and_hidden_deltas_stop_no_window() -> None:
         assert 0.0 < peer.pay < 0.9 * result.honest_pay
 
 
-def test_shares_blurred_on_purpose_keep_nobody_from_being_audited() -> None:
+def test_shares_blurred_on_purpose_keep_nobody_from_being_audited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[bool] = []
+
+    def decides(share: Comparison, config: AuditConfig) -> bool:
+        told.append(scoring.decides(share, config))
+        return told[-1]
+
+    monkeypatch.setattr(audit, "decides", decides)
     plan = SimulationPlan(8, 3, 2 * WINDOWS, hostile={"blurred": 5, "random": 1})
     result = simulate(plan)
     assert result.is_sound
     assert result.updates == 2 * WINDOWS
+    assert told.count(False) >= 5, "their spot audits tell nothing"
+    assert of_kind(result, "random")[0].rejected.keys() == {Reason.GATE.value}
     for peer in (*of_kind(result, "blurred"), *of_kind(result, "honest")):
         assert peer.rejected == {}
         assert peer.accepted == result.updates

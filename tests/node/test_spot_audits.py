@@ -13,7 +13,7 @@ from scripted_chain import Keys
 
 from boltzmann.audit.verdicts import _outcome
 from boltzmann.node.alarms import MOST_ALARMS, hear, heed, look_again, news
-from boltzmann.node.audit import Finding, audit_until, plan, refuse, settle
+from boltzmann.node.audit import Finding, audit_until, decide_open, plan, refuse, settle
 from boltzmann.node.conduct import spread
 from boltzmann.node.node import Node
 from boltzmann.node.round import Alarm, Task
@@ -59,6 +59,7 @@ async def test_a_spot_audit_recomputes_one_page_and_finds_who_made_its_share_up(
         tasks = list(at.this.queue)
         assert all(task.page in (0, 1) for task in tasks)
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        await decide_open(node, at.book, at.this, CLOCK.decide(1))
         found = {e["hotkey"]: e["reason"] for e in at.validator.told.of("rejected")}
         names = ("anna", "bert", "carl", "dora")
         assert [found.get(Keys(name).hotkey) for name in names] == [None, "gate", None, "norm"]
@@ -99,6 +100,9 @@ async def test_what_fails_a_spot_audit_narrowly_is_decided_by_a_full_one(
         assert at.this.refused == {}
         at.this.queue = [Task(Keys(name).hotkey, 0) for name in blurs]
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        assert [at.refusal(name) for name in blurs] == ["", "", "gate", ""]  # of window 0
+        assert [task.hotkey for task in at.this.open] == [Keys(n).hotkey for n in ("anna", "bert")]
+        await decide_open(node, at.book, at.this, CLOCK.decide(1))
         assert [at.refusal(name) for name in blurs] == ["", "gate", "gate", ""]
         verdicts = {name: at.verdict(name) for name in blurs}
         first = {name: at.this.pages[Keys(name).hotkey][0] for name in blurs}
@@ -123,6 +127,52 @@ async def test_what_fails_a_spot_audit_narrowly_is_decided_by_a_full_one(
             assert (found.page, found.is_open) == (first[name], False)
             assert 0.9 < found.gate < 0.999
             assert (found.refusal.reason.value if found.refusal else "") == reason
+
+
+async def test_where_no_time_is_left_nothing_moves_and_the_next_audit_is_full(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        for name in ("anna", "bert"):
+            at.upload(name, blurred(at, await at.work(name), 0.11, 1 if name == "anna" else 0))
+        node, anna, bert = trusting(at), Keys("anna").hotkey, Keys("bert").hotkey
+        await at.ingest()
+        at.this.queue = [Task(anna, 0), Task(bert, 0)]
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        await decide_open(node, at.book, at.this, node.blocks.latest)  # no time at all
+        assert at.this.open == [Task(anna)]
+        settle(node, at.book, at.this)
+        assert at.standing("anna").moving == 0.0 < at.standing("bert").moving
+        assert at.standing("anna").debt == 0.0
+        assert at.book.trusts(anna, 0)
+        await plan(node, at.book, at.this)
+        assert Task(anna) in at.this.queue
+        assert Task(bert) not in at.this.queue
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        assert at.book.unsettled == set()
+
+
+async def test_what_an_update_or_an_alarm_waits_for_is_decided_at_once(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        for name in ("anna", "bert", "carl"):
+            at.upload(name, blurred(at, await at.work(name), 0.11, 1))
+        node = trusting(at)
+        anna, bert, carl = (Keys(name).hotkey for name in ("anna", "bert", "carl"))
+        await at.ingest()
+        lapsed = replace(
+            node, run=replace(node.run, rewards=replace(node.run.rewards, trust_windows=0))
+        )
+        at.this.queue = [Task(anna, 0)]
+        await audit_until(lapsed, at.book, at.this, CLOCK.decide(1), newcomers=True)
+        assert anna in at.this.passed
+        # An alarm about a page that is blurred honestly: it is false, and its sender is muted.
+        at.this.queue = [Task(bert, 0, "5Val"), Task(carl, 0)]
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=True)
+        assert at.book.is_muted("5Val", 1)
+        assert at.this.queue == [Task(carl, 0)], "who is trusted can wait"
+        assert at.this.open == []
 
 
 async def test_shares_that_do_not_add_up_are_refused_before_any_audit(

@@ -149,7 +149,10 @@ def test_who_nobody_looks_at_is_due_at_its_age_and_every_other_window_after(age_
         ((1000, 1000, 1000), (True, True, True)),
         ((1000, 1000, 1000, 1), (True, True, True, False)),
         ((900, 100, 100), (True, True, True)),
-        ((1000, 34, 33), (True, False, False)),
+        ((1000, 100, 99), (True, True, False)),
+        ((1000,) * 4 + (10,) * 60, (True,) * 4 + (False,) * 60),
+        ((1000,) * 100, (True,) * 100),
+        ((0, 0), (False, False)),
         ((10**15, 10**15, 10**9), (True, True, False)),
     ],
 )

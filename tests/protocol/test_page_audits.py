@@ -14,14 +14,15 @@ from reference import array
 from boltzmann.protocol.codec import Codec
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.scoring import (
+    Comparison,
     OnPage,
     add_up,
     compare,
     compare_page,
+    compare_shares,
     decides,
     judge,
     judge_shares,
-    share_gates,
 )
 
 Floats = NDArray[np.float32]
@@ -153,15 +154,16 @@ def test_a_spot_audit_refuses_alone_only_what_is_far_off(gate: float, alone: boo
 def test_a_full_audit_wants_each_share_near_and_all_together_nearer(
     gates: tuple[float, ...], detail: str | None
 ) -> None:
-    refusal = judge_shares(gates, CONFIG)
+    whole = HERE.spot(3, HERE.shares).share
+    refusal = judge_shares([replace(whole, gate=gate) for gate in gates], GATE, CONFIG)
     assert (refusal and refusal.detail) == detail
     assert refusal is None or refusal.reason is Reason.GATE
 
 
-def every_gate(shares: Floats) -> tuple[float, ...]:
+def every(shares: Floats) -> tuple[Comparison, ...]:
     """What a full audit sees of all pages."""
     own = np.stack([HERE.on_page(gradient, PAGES).points for gradient in HERE.gradients])
-    return share_gates(shares, own, HERE.on_page(HERE.control).points, HERE.points.bounds)
+    return compare_shares(shares, own, HERE.on_page(HERE.control).points, HERE.points.bounds)
 
 
 def test_a_full_audit_sees_each_page_as_a_spot_audit_of_it_does() -> None:
@@ -169,7 +171,7 @@ def test_a_full_audit_sees_each_page_as_a_spot_audit_of_it_does() -> None:
         HERE.shares.shape
     )
     spots = [HERE.spot(page, shares).share.gate for page in range(PAGES)]
-    assert every_gate(shares) == pytest.approx(spots)
+    assert [share.gate for share in every(shares)] == pytest.approx(spots)
     assert max(spots) < 0.9999
 
 
@@ -179,14 +181,17 @@ def test_a_full_audit_finds_pages_that_were_made_up_or_swapped_or_shortened() ->
     blur = noise("all", HERE.shares.size).reshape(HERE.shares.shape) * np.float32(0.15 / PAGES)
     few = HERE.shares.copy()
     few[:3] += blur[:3]
+    long = HERE.shares.copy()
+    long[:4] *= np.float32(1.3)
     found = {
-        name: judge_shares(every_gate(shares), CONFIG)
+        name: judge_shares(every(shares), GATE, CONFIG)
         for name, shares in {
             "honest": HERE.shares,
             "one": one,
             "swapped": np.roll(HERE.shares, 1, axis=0),
             "all a little": HERE.shares + blur,
             "three a little": few,
+            "four longer": long,
         }.items()
     }
     said = {
@@ -198,6 +203,7 @@ def test_a_full_audit_finds_pages_that_were_made_up_or_swapped_or_shortened() ->
         "swapped": "page 1 of 8",
         "all a little": "mean of the pages",
         "three a little": "",
+        "four longer": "mean of the pages",
     }
 
 

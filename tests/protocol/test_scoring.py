@@ -202,3 +202,30 @@ def test_thresholds_themselves_pass(changed: dict[str, float]) -> None:
 
 def test_the_score_is_no_threshold() -> None:
     assert judge(replace(PASSING, score=-1.0), GATE, NAMES) is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "recomputed", "spared"),
+    [
+        (1e-6, 1e-6, True),
+        (3.9e-6, 1e-6, True),  # rounding alone makes it so long
+        (9e-6, 1e-6, True),
+        (1.1e-5, 1e-6, False),
+        (2.8e-5, 1e-5, True),
+        (2.8e-5, 6e-6, False),
+        (3.1e-5, 1e-5, False),
+        (1e-6, 3.1e-5, False),
+    ],
+)
+def test_a_short_tensor_is_compared_if_it_would_outweigh_all_others(
+    sent: float, recomputed: float, spared: bool
+) -> None:
+    whole = honest("pages")
+    length = float(np.linalg.norm(whole[700:]))
+    other = noise("rounding")[:700]
+    own = noise("tiny")[:700]
+    shown, found = whole.copy(), whole.copy()
+    shown[:700] = other * np.float32(sent * length / np.linalg.norm(other))
+    found[:700] = own * np.float32(recomputed * length / np.linalg.norm(own))
+    cosine = compare(shown, found, CONTROL, BOUNDS, 3e-5).tensor_cosine
+    assert (cosine > 0.99) is spared
