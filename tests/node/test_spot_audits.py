@@ -17,6 +17,7 @@ from boltzmann.node.audit import Finding, audit_until, decide_open, plan, refuse
 from boltzmann.node.conduct import spread
 from boltzmann.node.node import Node
 from boltzmann.node.round import Alarm, Task
+from boltzmann.node.validator import conclude
 from boltzmann.protocol.receipts import Entry, Receipt, Verdict
 
 SPOTS = replace(CONFIG.audit, full_rate=1e-12)
@@ -150,6 +151,20 @@ async def test_where_no_time_is_left_nothing_moves_and_the_next_audit_is_full(
         assert Task(bert) not in at.this.queue
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
         assert at.book.unsettled == set()
+
+
+async def test_what_an_older_round_left_open_waits_for_the_newer_ones_audits(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        for name in ("anna", "bert"):
+            at.upload(name, await at.work(name))
+        node, anna, bert = trusting(at), Keys("anna").hotkey, Keys("bert").hotkey
+        await at.ingest()
+        older = replace(at.this, open=[Task(anna)], queue=[])
+        at.this.queue = [Task(bert, 0)]
+        await conclude(node, at.book, [older, at.this], CLOCK.decide(1))
+        assert [e["hotkey"] for e in at.validator.told.of("audited")] == [bert, anna]
 
 
 async def test_what_an_update_or_an_alarm_waits_for_is_decided_at_once(
