@@ -92,6 +92,11 @@ def full_audit(scene: Scene, offer: Offer, work: Recomputed, limits: Limits) -> 
             _room(found, limits.gate),
             _part(1.0 - min(gates), 1.0 - limits.audit.share_min),
             _part(1.0 - fmean(gates), 1.0 - limits.audit.share_mean_min),
+            _ratio(
+                fmean(share.norm_ratio for share in shares),
+                limits.gate.norm_min,
+                limits.gate.norm_max,
+            ),
         ),
     }
     return _audited(figures, refusal, found, scene)
