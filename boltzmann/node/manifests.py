@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakValueDictionary
 
 from boltzmann.node.objects import manifest_key
@@ -98,15 +99,19 @@ class Manifests:
 
     async def _read(self, name: Parent, address: str) -> Held | Rejection:
         # One thread per bucket: those of silent ones, asked for many names, would take them all.
-        async with self._turns.setdefault(address, asyncio.Lock()):
-            data = await asyncio.to_thread(
-                self._store.get,
-                address,
-                manifest_key(self._run, name.window, name.digest),
-                max_bytes=MAX_DOCUMENT_BYTES,
-                seconds=self._seconds,
-            )
-        return self._opened(data, name)
+        turn = self._turns.setdefault(address, asyncio.Lock())
+        await turn.acquire()
+        read = partial(
+            self._store.get,
+            address,
+            manifest_key(self._run, name.window, name.digest),
+            max_bytes=MAX_DOCUMENT_BYTES,
+            seconds=self._seconds,
+        )
+        # Whoever waits for it may give up; the thread goes on, and so does the bucket's turn.
+        reading = asyncio.ensure_future(asyncio.to_thread(read))
+        reading.add_done_callback(lambda _: turn.release())
+        return self._opened(await asyncio.shield(reading), name)
 
     def _opened(self, data: bytes | Rejection, name: Parent) -> Held | Rejection:
         if isinstance(data, Rejection):

@@ -28,7 +28,7 @@ from boltzmann.chain.subtensor import SubtensorChain
 from boltzmann.ports import Chain
 from boltzmann.protocol.chainview import Head
 
-HANG_S = 30.0
+HANG_S = 60.0
 BLOCK_S = 0.05
 FINALITY_LAG = 2  # blocks that a node's finalized head is behind its best one
 LONG_TEMPO = 5000  # no epoch ends, and no byte budget starts anew, while the test runs

@@ -13,7 +13,7 @@ from boltzmann.chain.embedded import create_chain
 from boltzmann.chain.subtensor import Deadlines, SubtensorChain
 
 SHORT = Deadlines(read_s=0.05, write_blocks=1, silence_blocks=1, silence_s=0.05)
-HANG_S = 20.0
+HANG_S = 60.0
 
 
 def new_chain(folder: Path, **changes: Any) -> Path:

@@ -17,7 +17,7 @@ from boltzmann.errors import ChainRefused, ChainUnavailable
 from boltzmann.protocol.chainview import Head
 
 SILENCE_S = 0.01
-HANG_S = 20.0  # a stream that takes this long has hung
+HANG_S = 60.0  # a stream that takes this long has hung
 
 DROP, STALL, END = "drop", "stall", "end"
 Step = int | str

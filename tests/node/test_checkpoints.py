@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from node_kit import CLOCK, CONFIG, RUN, Bucket, Running, announce, running, store_of
-from scripted_chain import Keys, Script
+from scripted_chain import DEADLINE_S, Keys, Script
 from scripted_leader import Closing, Leader, Saved
 
 from boltzmann.errors import StoreUnavailable
@@ -67,7 +67,7 @@ class Scene:
         """What is under way ends."""
         upload = self.checkpoints._upload
         if upload is not None:
-            await asyncio.wait_for(upload, 20.0)
+            await asyncio.wait_for(upload, DEADLINE_S)
 
     def kept(self) -> list[int]:
         """The windows of the descriptors in the validator's bucket."""
@@ -199,6 +199,10 @@ async def test_what_a_proposal_may_name(s3: str, tmp_path: Path) -> None:
         assert newest_checkpoint(at.node, at.base) == first
 
 
+class Killed(Exception):
+    """The node ends here."""
+
+
 class Silent(S3Store):
     """A bucket that answers nothing until it is told to."""
 
@@ -221,6 +225,25 @@ async def test_a_silent_bucket_is_waited_for_without_holding_up_the_window(
         await at.validator.told.seen("waiting")
         assert at.kept() == []
         silent.speaks = True
+        await at.published()
+        assert at.kept() == [1]
+
+
+async def test_one_that_is_there_is_marked_for_publishing_whenever_its_node_is_killed(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        at.leader.publish(at.leader.close(1))
+        rename = Path.rename
+
+        def killed(path: Path, target: Path) -> Path:
+            rename(path, target)
+            raise Killed
+
+        with monkeypatch.context() as killing, pytest.raises(Killed):
+            killing.setattr(Path, "rename", killed)
+            await at.enter(2)
+        await at.enter(2)
         await at.published()
         assert at.kept() == [1]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from dataclasses import dataclass
 import pytest
 from machine_kit import DEADLINE_S, Ended, Machine, closed_port, machine_in
 
+from boltzmann.app.settings import read_settings
+from boltzmann.app.setup import open_node
 from boltzmann.chain.connect import connect
 from boltzmann.local.network import ROOT
 from boltzmann.local.plan import GUEST, NETUID, OWNER, Plan
@@ -136,6 +139,22 @@ async def test_a_guest_joins_from_its_env_file_and_leaves_on_interrupt(machine: 
     await chain.close()
     run = network.plan.run_config().run.id
     assert record == Commitment(Role.MINER, run, f"{network.s3.url}/{GUEST}")
+
+
+async def test_a_node_reads_many_buckets_at_once_and_drops_what_a_killed_one_was_reading(
+    machine: Machine,
+) -> None:
+    folder = machine.folder("begun")
+    found = machine.environment({"WORKDIR": str(folder / "work")})
+    settings = read_settings("miner", "", [], found, folder / ".env")
+    cut_off = settings.folder / machine.network.plan.run_config().run.id / "updates" / "some.part"
+    cut_off.parent.mkdir(parents=True)
+    cut_off.write_bytes(b"half of it")
+    many = threading.Barrier(64)
+    async with open_node(settings, Role.MINER):
+        assert not cut_off.exists()
+        # It opens when all wait in it, each in a thread of its own.
+        await asyncio.gather(*(asyncio.to_thread(many.wait, DEADLINE_S) for _ in range(64)))
 
 
 def test_a_bucket_whose_address_no_record_can_hold_is_told(machine: Machine) -> None:
