@@ -19,10 +19,14 @@ from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
 from boltzmann.protocol.rewards import absent, audited, earned, failed, unearned, weights
 from boltzmann.protocol.scoring import (
+    AuditConfig,
+    Comparison,
+    GateConfig,
     compare,
     compare_page,
     compare_shares,
     decides,
+    halfway,
     judge,
     judge_shares,
 )
@@ -38,7 +42,8 @@ class Finding:
     `score` and `gate`: of the delta, or of the one page's share; `loss`: the validator's own, in
     nats per token, on what it recomputed; `norm`: of the recomputed delta, estimated from its page
     in a spot audit; `page`: that page's number in the dataset, -1 for all; `is_open`: a spot audit
-    that failed, but not by so much that it would tell: a full one has to.
+    that failed, but not by so much that it would tell: a full one has to; `is_narrow`: passed, by
+    so little that another machine may have found otherwise.
     """
 
     score: float
@@ -48,6 +53,7 @@ class Finding:
     norm: float
     page: int = -1
     is_open: bool = False
+    is_narrow: bool = False
 
 
 async def plan(node: Node, book: Book, this: Round) -> None:
@@ -117,8 +123,11 @@ async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcom
 
     Ends as soon as the state has gone beyond the round: its parameters are out of reach then.
     """
-    while this.queue and node.blocks.latest < block and _is_within_reach(node, this):
+    while this.queue and node.blocks.latest < block and is_within_reach(node, this):
         task = this.queue[0]
+        if _is_moot(book, this, task):
+            this.queue.pop(0)
+            continue
         if newcomers and not task.accuser and _is_known(node, book, this, task.hotkey):
             return
         received = this.received[task.hotkey]
@@ -132,7 +141,18 @@ def _is_known(node: Node, book: Book, this: Round, hotkey: str) -> bool:
     return book.trusts(hotkey, this.window - node.run.rewards.trust_windows)
 
 
-def _is_within_reach(node: Node, this: Round) -> bool:
+def _is_moot(book: Book, this: Round, task: Task) -> bool:
+    """Whether nothing hangs on an audit any more: the hotkey has left; its accuser was found to lie
+    meanwhile, so that its word holds nothing against anybody; or it is found out already."""
+    if task.hotkey not in book:
+        return True
+    if task.accuser and book.is_muted(task.accuser, this.window):
+        book.reassure(task.hotkey, this.window)
+        return True
+    return bool(task.accuser) and book.has_failed(task.hotkey)
+
+
+def is_within_reach(node: Node, this: Round) -> bool:
     """Whether the parameters that the round's miners trained on can be had."""
     return node.worker.state.reaches_before(this.window)
 
@@ -183,15 +203,20 @@ def _examine_all(node: Node, this: Round, hotkey: str, opened: Opened) -> Findin
     control = codec.decode(this.control)
     bounds, floor = this.chosen.bounds, rules.tensor_floor_full
     result = compare(opened.values, recomputed, control, bounds, floor)
-    refusal = judge(result, gate, this.chosen.layout.names)
-    if refusal is None and this.points.size:
+    shares: tuple[Comparison, ...] = ()
+    if this.points.size:
         own = np.stack([codec.roundtrip(share) for share in delta.shares])
-        found = compare_shares(opened.shares, own, this.control_points, this.points.bounds)
-        refusal = judge_shares(found, gate, rules)
+        shares = compare_shares(opened.shares, own, this.control_points, this.points.bounds)
+
+    def judged(gate: GateConfig, rules: AuditConfig) -> Rejection | None:
+        refusal = judge(result, gate, this.chosen.layout.names)
+        return refusal or judge_shares(shares, gate, rules)
+
+    refusal, halfway_there = judged(gate, rules), judged(*halfway(gate, rules))
     if refusal is None and opened.header.tokens != delta.tokens:
         refusal = Rejection(Reason.BAD_TOKENS, f"claims {opened.header.tokens}, not {delta.tokens}")
-    norm = aggregate.norm(recomputed)
-    return Finding(result.score, result.gate, refusal, delta.loss, norm)
+    norm, is_narrow = aggregate.norm(recomputed), halfway_there is not None
+    return Finding(result.score, result.gate, refusal, delta.loss, norm, is_narrow=is_narrow)
 
 
 def _examine_page(node: Node, this: Round, hotkey: str, place: int, opened: Opened) -> Finding:
@@ -206,9 +231,12 @@ def _examine_page(node: Node, this: Round, hotkey: str, place: int, opened: Open
         this.points.bounds,
         node.run.audit.tensor_floor,
     )
-    refusal = judge(spot.share, node.run.gate, this.chosen.layout.names)
-    is_open = refusal is not None and not decides(spot.share, node.run.audit)
-    return Finding(spot.share.score, spot.share.gate, refusal, delta.loss, spot.norm, page, is_open)
+    share, names = spot.share, this.chosen.layout.names
+    strict, _ = halfway(node.run.gate, node.run.audit)
+    refusal, is_narrow = judge(share, node.run.gate, names), bool(judge(share, strict, names))
+    is_open = refusal is not None and not decides(share, node.run.audit)
+    loss, norm = delta.loss, spot.norm
+    return Finding(share.score, share.gate, refusal, loss, norm, page, is_open, is_narrow)
 
 
 def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | Rejection) -> None:
@@ -224,7 +252,9 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
     if not SMALLEST_NORM <= finding.norm <= LARGEST_NORM:  # nothing that could be aggregated
         refusal = refusal or Rejection(Reason.NORM, f"recomputed {finding.norm:g}")
     if task.accuser and refusal is None:
-        book.mute(task.accuser, this.window + node.run.rewards.trust_windows)
+        # What hardly passes here may have failed there: honest work in bf16, or made to be so.
+        if not finding.is_narrow:
+            book.mute(task.accuser, this.window + node.run.rewards.trust_windows)
         book.reassure(hotkey, this.window)
         return
     if refusal is None:

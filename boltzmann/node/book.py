@@ -20,7 +20,7 @@ _NEVER = 1 << 32
 class Book:
     """Standings by hotkey and registration: a hotkey that lost its slot starts from zero.
 
-    `waiting`: alarms of other validators for which no window had room yet; `unsettled`: whose last
+    `waiting`: alarms of other validators that were not believed yet; `unsettled`: whose last
     spot audit did not tell, so that the next one must be full; neither is kept.
     """
 
@@ -59,6 +59,9 @@ class Book:
 
     def __getitem__(self, hotkey: str) -> Standing:
         return self._standings[hotkey]
+
+    def __contains__(self, hotkey: str) -> bool:
+        return hotkey in self._standings
 
     def __setitem__(self, hotkey: str, standing: Standing) -> None:
         self._standings[hotkey] = standing

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from boltzmann.node.agree import agree
-from boltzmann.node.alarms import hear, heed, look_again, overhear, sound
+from boltzmann.node.alarms import hear, heed, look_into, overhear, sound, told_by_receipts
 from boltzmann.node.audit import audit_until, decide_open, enrol, plan, refuse, report, settle
 from boltzmann.node.book import Book
 from boltzmann.node.budget import tell_budget
@@ -67,9 +67,8 @@ async def validate(node: Node) -> None:
 
 async def conclude(node: Node, book: Book, rounds: list[Round], block: int) -> None:
     """While the miners train: audits of the last window, and what others found wrong before."""
-    look_again(rounds)
-    for this in rounds:
-        await audit_until(node, book, this, block, newcomers=False)
+    if rounds:
+        await look_into(node, book, rounds, block, newcomers=False)
     for this in rounds:
         await decide_open(node, book, this, block)
         this.control = bytearray()  # half a slice's memory
@@ -112,8 +111,7 @@ async def validate_window(
                 told_of.count_as_told()
     desk = await agree(node, this)
     this.receipts = {witness: filed.receipt for witness, filed in desk.receipts.items()}
-    told = {witness: receipt.verdicts for witness, receipt in this.receipts.items()}
-    hear(node, book, (*rounds, this), told)
+    hear(node, book, (*rounds, this), told_by_receipts((*rounds, this)))
     two_faced = equivocators(this.receipts, node.verify)
     for hotkey in sorted(two_faced & set(this.members)):
         refuse(node, book, this, hotkey, Rejection(Reason.EQUIVOCATED))

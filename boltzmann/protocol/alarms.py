@@ -9,12 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from boltzmann.protocol.documents import open_document, read_body, seal_document
-from boltzmann.protocol.fields import Fields, Malformed
-from boltzmann.protocol.receipts import Verdict, read_verdicts, verdict_rows
+from boltzmann.protocol.fields import Fields, Malformed, checked, is_digest
+from boltzmann.protocol.receipts import VERDICT_WIDTH, Verdict, read_verdicts, verdict_rows
 from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.wire import Sign, VerifySignature
 
 _KIND = "alarms"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A verdict, and the sha256 of the object it is on: who holds other bytes cannot check it."""
+
+    verdict: Verdict
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -23,13 +31,15 @@ class Alarms:
 
     run: str
     window: int
-    verdicts: tuple[Verdict, ...]
+    failures: tuple[Judged, ...]
 
     def seal(self, hotkey: str, sign: Sign) -> bytes:
         """The signed document. Raises: ValueError if it is too large for one."""
+        verdicts = verdict_rows(failure.verdict for failure in self.failures)
+        rows = zip(verdicts, self.failures, strict=True)
         body = {
+            "failures": [[*row, failure.sha256] for row, failure in rows],
             "run": self.run,
-            "verdicts": verdict_rows(self.verdicts),
             "window": self.window,
         }
         return seal_document(_KIND, body, hotkey, sign)
@@ -45,8 +55,10 @@ def open_alarms(
 
 def _read(fields: Fields) -> Alarms:
     window = fields.count("window")
-    alarms = Alarms(fields.name("run"), window, read_verdicts(fields, window))
+    run, rows = fields.name("run"), fields.rows("failures", VERDICT_WIDTH + 1)
+    verdicts = read_verdicts((row[:-1] for row in rows), window)
+    objects = [checked("sha256", is_digest, row[-1]) for row in rows]
     fields.end()
-    if any(verdict.passed or verdict.window == window for verdict in alarms.verdicts):
+    if any(verdict.passed or verdict.window == window for verdict in verdicts):
         raise Malformed("an alarm tells of a failed audit of an earlier window")
-    return alarms
+    return Alarms(run, window, tuple(map(Judged, verdicts, objects)))

@@ -14,6 +14,7 @@ from boltzmann.protocol.wire import Sign, VerifySignature
 
 _KIND = "receipt"
 SMALLEST_NORM, LARGEST_NORM = 1e-30, 1e30  # of a delta that passes
+VERDICT_WIDTH = 7  # values of a verdict in a document
 _REASONS = frozenset(reason.value for reason in Reason)
 
 
@@ -93,7 +94,8 @@ def open_receipt(
 def _read(fields: Fields) -> Receipt:
     entries = tuple(_entry(row) for row in fields.rows("entries", 4))
     window = fields.count("window")
-    receipt = Receipt(fields.name("run"), window, entries, read_verdicts(fields, window))
+    verdicts = read_verdicts(fields.rows("verdicts", VERDICT_WIDTH), window)
+    receipt = Receipt(fields.name("run"), window, entries, verdicts)
     fields.end()
     sorted_unique("entries", [entry.hotkey for entry in entries])
     return receipt
@@ -107,9 +109,9 @@ def verdict_rows(verdicts: Iterable[Verdict]) -> list[list[object]]:
     ]
 
 
-def read_verdicts(fields: Fields, window: int) -> tuple[Verdict, ...]:
+def read_verdicts(rows: Iterable[list[Any]], window: int) -> tuple[Verdict, ...]:
     """The verdicts of a document of `window`, in hotkey order. Raises: Malformed."""
-    verdicts = tuple(_verdict(row) for row in fields.rows("verdicts", 7))
+    verdicts = tuple(_verdict(row) for row in rows)
     sorted_unique("verdicts", [verdict.hotkey for verdict in verdicts])
     if any(verdict.window > window for verdict in verdicts):
         raise Malformed("a verdict on a window to come")

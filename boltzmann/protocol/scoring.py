@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from statistics import fmean
 
@@ -237,6 +237,20 @@ def judge(comparison: Comparison, config: GateConfig, names: Sequence[str]) -> R
     if not config.norm_min <= comparison.norm_ratio <= config.norm_max:
         return Rejection(Reason.NORM, f"norm ratio {comparison.norm_ratio:.4f}")
     return None
+
+
+def halfway(gate: GateConfig, audit: AuditConfig) -> tuple[GateConfig, AuditConfig]:
+    """Thresholds halfway to what work without any rounding shows.
+
+    Who passes the run's own thresholds and fails these may well fail the former on another machine.
+    """
+
+    def half(threshold: float) -> float:
+        return (1.0 + threshold) / 2.0
+
+    stricter = map(half, (gate.gate_min, gate.tensor_min, gate.norm_min, gate.norm_max))
+    shares, mean = half(audit.share_min), half(audit.share_mean_min)
+    return GateConfig(*stricter), replace(audit, share_min=shares, share_mean_min=mean)
 
 
 def decides(share: Comparison, config: AuditConfig) -> bool:

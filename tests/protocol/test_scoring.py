@@ -15,7 +15,15 @@ from reference import array, sample
 
 from boltzmann.protocol.codec import Codec
 from boltzmann.protocol.rejection import Reason
-from boltzmann.protocol.scoring import Comparison, GateConfig, compare, judge
+from boltzmann.protocol.scoring import (
+    AuditConfig,
+    Comparison,
+    GateConfig,
+    compare,
+    halfway,
+    judge,
+    judge_shares,
+)
 
 Floats = NDArray[np.float32]
 
@@ -198,6 +206,23 @@ def test_each_threshold_has_its_reason(changed: dict[str, float], reason: Reason
 )
 def test_thresholds_themselves_pass(changed: dict[str, float]) -> None:
     assert judge(replace(PASSING, **changed), GATE, NAMES) is None  # type: ignore[arg-type]
+
+
+@given(
+    gate=st.floats(0.9, 1.0),
+    tensor=st.floats(0.9, 1.0),
+    norm=st.floats(0.8, 1.2),
+)
+def test_who_passes_halfway_thresholds_passes_the_runs(
+    gate: float, tensor: float, norm: float
+) -> None:
+    found = replace(PASSING, gate=gate, tensor_cosine=tensor, norm_ratio=norm)
+    stricter, shares = halfway(GATE, AuditConfig())
+    assert stricter == GateConfig(0.9975, 0.99, 0.95, 1.05)
+    assert (shares.share_min, shares.share_mean_min) == (0.95, 0.995)
+    if judge(found, stricter, NAMES) is None and judge_shares([found], stricter, shares) is None:
+        assert judge(found, GATE, NAMES) is None
+        assert judge_shares([found], GATE, AuditConfig()) is None
 
 
 def test_the_score_is_no_threshold() -> None:

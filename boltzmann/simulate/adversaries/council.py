@@ -10,7 +10,7 @@ from boltzmann.errors import ChainRefused
 from boltzmann.node.node import Node
 from boltzmann.node.objects import alarms_key, receipt_key
 from boltzmann.node.validator import validate
-from boltzmann.protocol.alarms import Alarms
+from boltzmann.protocol.alarms import Alarms, Judged
 from boltzmann.protocol.receipts import Receipt, Verdict, open_receipt
 from boltzmann.protocol.rejection import Reason
 from boltzmann.simulate.adversaries.base import Adversary, adversary, bucket, ledger
@@ -83,13 +83,17 @@ class FalseAlarms(Liar):
 
     def verdicts(self, node: Node, receipt: Receipt) -> tuple[Verdict, ...]:
         lies = tuple(
-            Verdict(entry.hotkey, receipt.window, Reason.GATE.value, 0.0, 0.0, 0.0)
+            Judged(
+                Verdict(entry.hotkey, receipt.window, Reason.GATE.value, 0.0, 0.0, 0.0),
+                entry.sha256,
+            )
             for entry in receipt.entries
+            if entry.received
         )
         run, later = node.run.run.id, receipt.window + 1
         alarms = Alarms(run, later, lies).seal(node.hotkey, node.keys.sign)
         node.store.put(alarms_key(run, later), alarms)
-        return lies
+        return tuple(lie.verdict for lie in lies)
 
 
 @adversary("patron")
