@@ -14,7 +14,7 @@ from boltzmann.node.conduct import Offer, spread
 
 Floats = NDArray[np.float32]
 
-HONEST, CHEAT, ELSEWHERE = "honest", "cheat", "elsewhere"
+HONEST, UNLIKE, CHEAT, ELSEWHERE = "honest", "another precision", "cheat", "elsewhere"
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from html import escape
 from math import log10
 
-from benchmarks.gate_cases import CHEAT, HONEST
+from benchmarks.gate_cases import CHEAT, HONEST, UNLIKE
 from benchmarks.gate_figures import HIGH, LEAST, LOW, MEDIAN, MOST, Limits
 from benchmarks.gate_table import Row
 
 LABELS, PANEL, GAP, LINE, TOP, BOTTOM = 210, 142, 14, 15, 62, 34
-COLOURS = {HONEST: "#1a7f37", CHEAT: "#c62828"}
+COLOURS = {HONEST: "#1a7f37", UNLIKE: "#57606a", CHEAT: "#c62828"}
 SABOTAGE = "#b26a00"
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.gate_cases import CHEAT, ELSEWHERE, HONEST
+from benchmarks.gate_cases import CHEAT, ELSEWHERE, HONEST, UNLIKE
 from benchmarks.gate_figures import LEAST, MOST, Summary, merged
 
 
 @dataclass(frozen=True)
 class Row:
-    """One case's audits. `kind`: HONEST, CHEAT or ELSEWHERE."""
+    """One case's audits. `kind`: HONEST, UNLIKE, CHEAT or ELSEWHERE."""
 
     case: str
     kind: str
@@ -22,7 +22,7 @@ class Row:
     @property
     def edge(self) -> int:
         """Which end of a distribution is nearest to the wrong side."""
-        return LEAST if self.kind == HONEST else MOST
+        return LEAST if self.kind in (HONEST, UNLIKE) else MOST
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def overall(cells: Sequence[Cell]) -> list[Row]:
         Row(case, kind, merged([row.full for row in found]), merged([row.spot for row in found]))
         for (kind, case), found in parts.items()
     ]
-    return sorted(rows, key=lambda row: (HONEST, CHEAT, ELSEWHERE).index(row.kind))
+    return sorted(rows, key=lambda row: (HONEST, UNLIKE, CHEAT, ELSEWHERE).index(row.kind))
 
 
 def is_refused(rows: Sequence[Row]) -> bool:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from transformers.models.llama.modeling_llama import LlamaForCausalLM
 
-from boltzmann.config import ModelConfig
+from boltzmann.config import ModelConfig, Precision
 from boltzmann.ports import TokenBatch
 from boltzmann.protocol.points import Points
 from boltzmann.train import gradients
@@ -36,7 +36,7 @@ class Way:
 
     `settings`: what holds meanwhile; `bf16_weights`: whether the weights are bf16 too; `is_slow`:
     one member of a window is enough; `audited`: how the validator computes, if it is not the
-    reference's way.
+    reference's way; `is_alike`: whether both compute in one precision, as a run's nodes do.
     """
 
     name: str
@@ -45,37 +45,59 @@ class Way:
     bf16_weights: bool = False
     is_slow: bool = False
     audited: Way | None = None
+    is_alike: bool = True
 
 
 def honest_ways(device: torch.device) -> list[Way]:
-    """What a miner on this kind of device may do; the first is what audits do."""
+    """What a miner on this kind of device may do; the first is what audits do. In the run's
+    precision it must pass; in another one it need not."""
     on_cpu = device.type == "cpu"
     is_slow = on_cpu and not _has_bf16()
     reference = reference_way(device)
-    bf16 = Way("bf16 autocast", How(precision=torch.bfloat16), is_slow=is_slow)
-    parts = How(precision=reference.how.precision, logits=1 << 16)
+    bf16 = Way("bf16", How(precision=torch.bfloat16))
+    exact = Way("fp32")
+    run, theirs = ("a bf16 run", bf16) if on_cpu else ("an fp32 run", exact)
+    others = {
+        "1 sequence a step": replace(theirs.how, sequences=1),
+        "logits, activations": replace(theirs.how, logits=1 << 16, checkpointing=True),
+        "torch.compile": replace(theirs.how, compiled=True),
+    }
+    unlike = partial(replace, is_alike=False, is_slow=is_slow)
     ways = [
         reference,
-        bf16 if on_cpu else Way("fp32"),
-        Way("bf16 weights", bf16_weights=True, is_slow=is_slow),
-        Way("bf16 weights, audit in bf16", bf16_weights=True, is_slow=is_slow, audited=bf16),
         *(
             Way(f"{n} sequence{'s' * (n > 1)} a step", replace(reference.how, sequences=n))
             for n in (1, 2, 64)
         ),
-        Way("logits in parts, activations again", replace(parts, checkpointing=True)),
+        Way(
+            "logits in parts, activations again",
+            replace(reference.how, logits=1 << 16, checkpointing=True),
+        ),
         Way("torch.compile", replace(reference.how, compiled=True)),
+        *(
+            Way(f"{run}: {name}", how, is_slow=is_slow, audited=theirs)
+            for name, how in others.items()
+        ),
+        unlike(bf16, name="bf16 in an fp32 run", audited=None if on_cpu else exact),
+        unlike(exact, name="fp32 in a bf16 run", audited=bf16 if on_cpu else None),
+        unlike(Way("bf16 weights", bf16_weights=True), audited=None if on_cpu else exact),
+        unlike(Way("bf16 weights in a bf16 run", bf16_weights=True), audited=bf16),
     ]
     return [*ways, Way("2 threads", settings=partial(_threads, 2)) if on_cpu else _tf32_way()]
 
 
 def reference_way(device: torch.device) -> Way:
     """As the nodes compute there, but not compiled."""
-    return Way("as the audit", replace(usual(device), compiled=False))
+    return Way("as the audit", replace(usual(device, native(device)), compiled=False))
+
+
+def native(device: torch.device) -> Precision:
+    """What runs on such devices are computed in."""
+    return Precision.BF16 if device.type == "cuda" else Precision.FP32
 
 
 def _tf32_way() -> Way:
-    return Way("TF32", settings=_tf32)
+    return Way("TF32 in an fp32 run", settings=_tf32, audited=Way("fp32"), is_alike=False)
 
 
 def _has_bf16() -> bool:

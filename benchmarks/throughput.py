@@ -29,6 +29,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.adversary_tables import show_rows
+from benchmarks.gate_ways import native
 from benchmarks.machine import machine_facts
 from benchmarks.runs import LOCAL, model_config
 from benchmarks.scripted import block_hash
@@ -137,7 +138,7 @@ def _pages(config: ModelConfig, options: Any) -> Any:
 def _hows(options: Any, device: torch.device) -> list[How]:
     return [
         replace(
-            usual(device),
+            usual(device, native(device)),
             sequences=sequences,
             compiled=compiled == "on",
             checkpointing=options.checkpointing,

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from enum import Enum
 from typing import Any, TypeVar, get_type_hints
 
 import tomli_w
@@ -126,6 +127,13 @@ class DataConfig:
             raise ValueError("data.sequence_length must be at least 2 tokens")
 
 
+class Precision(Enum):
+    """What gradients are computed in. Work in one is not to be told from a cheat in the other."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
 @dataclass(frozen=True)
 class ModelConfig:
     """A Llama-architecture model; the names are those of transformers' LlamaConfig."""
@@ -144,6 +152,12 @@ class ModelConfig:
         default=False, metadata=meaning("whether the head is the embedding, transposed")
     )
     rope_theta: float = field(default=10000.0, metadata=meaning("base of the rotary embeddings"))
+    precision: Precision = field(
+        default=Precision.FP32,
+        metadata=meaning(
+            "what every node computes gradients in: fp32, or bf16 (autocast, over float32 weights)"
+        ),
+    )
 
     def __post_init__(self) -> None:
         _require_positive("model", self)
@@ -330,8 +344,8 @@ def _read(kind: type[T], table: str, values: object) -> T:
 
 def _convert(kind: Any, value: Any) -> Any:
     """A TOML value as a field's type. Raises: ValueError."""
-    if kind is Codec:
-        return Codec(value)
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(value)
     if kind is float:
         return _number(value)
     if kind in (int, str, bool):
@@ -368,6 +382,6 @@ def _require_positive(table: str, section: Any) -> None:
 
 def _plain(section: Any) -> dict[str, Any]:
     return {
-        name: value.value if isinstance(value, Codec) else value
+        name: value.value if isinstance(value, Enum) else value
         for name, value in asdict(section).items()
     }

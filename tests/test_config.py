@@ -18,6 +18,7 @@ from boltzmann.config import (
     ExchangeConfig,
     Identity,
     ModelConfig,
+    Precision,
     RunConfig,
 )
 from boltzmann.errors import ConfigError
@@ -50,7 +51,7 @@ TABLES: dict[str, dict[str, Any]] = tomllib.loads(CONFIG.encode().decode())
 DEFAULTS = {
     "run": ["format"],
     "data": ["tokenizer", "column"],
-    "model": ["tie_word_embeddings", "rope_theta"],
+    "model": ["tie_word_embeddings", "rope_theta", "precision"],
     "windows": [key for key in TABLES["windows"] if key not in ("train_blocks", "exchange_blocks")],
     "exchange": list(TABLES["exchange"]),
     "agreement": list(TABLES["agreement"]),
@@ -89,15 +90,16 @@ def test_what_is_encoded_is_parsed_to_the_same_config() -> None:
     train=st.integers(1, 2**62),
     tied=st.booleans(),
     column=st.text(),
+    precision=st.sampled_from(Precision),
 )
 def test_every_value_survives_the_round_trip(
-    rate: float, window: int, clip: float, train: int, tied: bool, column: str
+    rate: float, window: int, clip: float, train: int, tied: bool, column: str, precision: Precision
 ) -> None:
     config = replace(
         CONFIG,
         windows=replace(CONFIG.windows, train_blocks=train),
         data=replace(CONFIG.data, column=column),
-        model=replace(CONFIG.model, tie_word_embeddings=tied),
+        model=replace(CONFIG.model, tie_word_embeddings=tied, precision=precision),
         exchange=replace(CONFIG.exchange, clip_norm=clip),
         outer=replace(CONFIG.outer, schedule=((0, 0.5), (window, rate))),
     )
@@ -271,6 +273,8 @@ OUT_OF_RANGE: list[tuple[str, str, object]] = [
     ("model", "num_attention_heads", 256),
     ("model", "num_key_value_heads", 3),
     ("exchange", "codec", "int8"),
+    ("model", "precision", "fp16"),
+    ("model", "precision", 16),
     *(("exchange", key, n) for key in sorted(set(TABLES["exchange"]) - {"codec"}) for n in (0, -1)),
     *(("exchange", "max_magnitude", value) for value in (MAX_MAGNITUDE * 1.01, 1e19, 3e38)),
     ("outer", "schedule", [[4, 0.1], [4, 0.2]]),

@@ -64,7 +64,7 @@ def open_worker(
 
     shapes = parameter_shapes(run.model)
     found = pick_device(device) if team is None else team.device
-    how = _how(found, settings)
+    how = _how(run, found, settings)
     if team is not None:
         team.share((run.encode(), how))  # and none of the settings' secrets
     state = ModelState(
@@ -100,10 +100,10 @@ def assist_node(team: Team, source: str) -> None:
         raise BoltzmannError(f"the node that this process computes for is gone: {error}") from error
 
 
-def _how(device: torch.device, settings: NodeConfig | None) -> How:
+def _how(run: RunConfig, device: torch.device, settings: NodeConfig | None) -> How:
     from boltzmann.train.how import usual
 
-    how = usual(device)
+    how = usual(device, run.model.precision)
     if settings is None:
         return how
     return replace(

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING, Field, fields
+from enum import Enum
 from typing import Any, get_type_hints
 
 from boltzmann.app.nodeconfig import NodeConfig
 from boltzmann.config import RunConfig
-from boltzmann.protocol.codec import Codec
 
 _INTRODUCTION = """\
 # Configuration
@@ -93,7 +93,8 @@ def _lines(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Iterator[s
 
 
 def _type(kind: Any) -> str:
-    return "string" if kind is Codec else _TYPES.get(kind, "array")
+    is_word = isinstance(kind, type) and issubclass(kind, Enum)
+    return "string" if is_word else _TYPES.get(kind, "array")
 
 
 def _default(item: Field[Any]) -> str:
@@ -103,5 +104,5 @@ def _default(item: Field[Any]) -> str:
     if "env" in item.metadata:
         value = int(item.default) if isinstance(item.default, bool) else item.default
         return "" if value == "" or item.type == "Secret" else f"`{value}`"
-    value = item.default.value if isinstance(item.default, Codec) else item.default
+    value = item.default.value if isinstance(item.default, Enum) else item.default
     return f"`{json.dumps(value)}`"

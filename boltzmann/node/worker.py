@@ -73,7 +73,7 @@ class Worker:
         self.state = state
         self._seen = state.changes - 1  # the state whose parameters the engine has
         self.gauge = Gauge(config, device, _peak(device, 1 if team is None else team.size))
-        how = how or usual(device)
+        how = how or usual(device, config.model.precision)
         self._backend: Engine = (
             OwnEngine(config.model, state.parameters, load, device, how)
             if team is None

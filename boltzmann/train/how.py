@@ -1,4 +1,5 @@
-"""How a machine computes gradients: none of it changes them by more than rounding."""
+"""How a machine computes gradients. But for the precision, which is the run's and the same for all
+nodes, none of it changes them by more than rounding."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from boltzmann.config import Precision
 from boltzmann.train.loss import LOGITS
 
 
@@ -25,8 +27,7 @@ class How:
     logits: int = LOGITS
 
 
-def usual(device: torch.device) -> How:
-    """bf16 autocast and compiled layers on a GPU, float32 elsewhere."""
-    if device.type == "cuda":
-        return How(precision=torch.bfloat16, compiled=True)
-    return How()
+def usual(device: torch.device, precision: Precision) -> How:
+    """In the run's precision; on a GPU with compiled layers."""
+    autocast = torch.bfloat16 if precision is Precision.BF16 else None
+    return How(precision=autocast, compiled=device.type == "cuda")

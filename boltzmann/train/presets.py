@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import prod
 from types import MappingProxyType
 
-from boltzmann.config import ModelConfig
+from boltzmann.config import ModelConfig, Precision
 from boltzmann.train.model import parameter_shapes
 
 PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
@@ -20,6 +20,7 @@ PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
             num_attention_heads=12,
             num_key_value_heads=12,
             tie_word_embeddings=True,
+            precision=Precision.BF16,
         ),
         # The shapes of Llama-3.2-1B.
         "1B": ModelConfig(
@@ -31,6 +32,7 @@ PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
             num_key_value_heads=8,
             tie_word_embeddings=True,
             rope_theta=500_000.0,
+            precision=Precision.BF16,
         ),
         # The shapes of Llama-3.1-8B.
         "8B": ModelConfig(
@@ -41,6 +43,7 @@ PRESETS: Mapping[str, ModelConfig] = MappingProxyType(
             num_attention_heads=32,
             num_key_value_heads=8,
             rope_theta=500_000.0,
+            precision=Precision.BF16,
         ),
     }
 )

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from train_kit import BOTH, TINY, Tokens, model_state, token_batch
 
-from boltzmann.config import ModelConfig
+from boltzmann.config import ModelConfig, Precision
 from boltzmann.errors import DataError
 from boltzmann.protocol.points import draw
 from boltzmann.protocol.slices import select
 from boltzmann.train.device import DeviceTensors
 from boltzmann.train.gradients import Delta, LossModel, gradient, mean_loss
-from boltzmann.train.how import How
+from boltzmann.train.how import How, usual
 from boltzmann.train.model import build_model
 
 Floats = NDArray[np.float32]
@@ -87,20 +87,40 @@ def test_it_is_the_mean_of_the_gradients_of_each_pages_mean_loss(
 def test_how_it_is_computed_changes_rounding_only(
     tmp_path: Path, config: ModelConfig, how: How
 ) -> None:
-    usual = gradient(loss_model(tmp_path, config), BATCHES)
+    plain = gradient(loss_model(tmp_path, config), BATCHES)
     other = gradient(loss_model(tmp_path / "other", config, how), BATCHES)
-    np.testing.assert_allclose(flat(other), flat(usual), rtol=1e-4, atol=1e-7)
-    assert other.tokens == usual.tokens
-    assert other.loss == pytest.approx(usual.loss, rel=1e-6)
+    np.testing.assert_allclose(flat(other), flat(plain), rtol=1e-4, atol=1e-7)
+    assert other.tokens == plain.tokens
+    assert other.loss == pytest.approx(plain.loss, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [How(sequences=1), How(sequences=3, checkpointing=True)],
+    ids=str,
+)
+def test_in_bf16_machines_differ_far_less_than_from_float32(tmp_path: Path, how: How) -> None:
+    def found(name: str, how: How) -> Floats:
+        values = flat(gradient(loss_model(tmp_path / name, how=how), BATCHES))
+        return values / np.linalg.norm(values)
+
+    bf16 = usual(torch.device("cpu"), Precision.BF16)
+    assert bf16.precision is torch.bfloat16
+    assert usual(torch.device("cpu"), Precision.FP32) == How()
+    one, exact = found("one", bf16), found("exact", How())
+    other = found("other", replace(how, precision=torch.bfloat16))
+    apart, from_exact = np.linalg.norm(other - one), np.linalg.norm(exact - one)
+    assert apart < from_exact / 3
+    assert from_exact > 1e-3
 
 
 @pytest.mark.parametrize("logits", [TINY.vocab_size * 7, 1 << 20])
 def test_autocast_to_bf16_stays_within_an_audits_gate(tmp_path: Path, logits: int) -> None:
-    usual = flat(gradient(loss_model(tmp_path), BATCHES))
+    exact = flat(gradient(loss_model(tmp_path), BATCHES))
     how = How(precision=torch.bfloat16, logits=logits)
     other = gradient(loss_model(tmp_path / "other", how=how), BATCHES)
     found = flat(other)
-    cosine = float(found @ usual / (np.linalg.norm(found) * np.linalg.norm(usual)))
+    cosine = float(found @ exact / (np.linalg.norm(found) * np.linalg.norm(exact)))
     assert 0.999 < cosine < 1.0
     assert {tensor.dtype for tensor in other.tensors} == {np.dtype(np.float32)}
 
