@@ -1,10 +1,11 @@
 """How far apart honest work and cheats are in an audit's figures, and where the thresholds lie.
 
     python -m benchmarks.gate [--windows 0 5 100 500] [--models 0.86M 3M] [--pages 8] [--samples 2]
-                              [--rows 3] [--device cpu] [--quick] [--svg FILE]
+                              [--rows 3] [--between 2] [--device cpu] [--quick] [--svg FILE]
                               [--out benchmarks/results/gate.json] [--states FOLDER]
 
-Four honest members train each model for so many windows; in the `--samples` windows that follow,
+Four honest members train each model for so many windows, of `--between` pages a member so that it
+takes less long; in the `--samples` windows that follow, they compute all their `--pages`,
 honest work is done in every way at hand, and every cheat is tried. Each upload gets a full audit,
 and a spot audit of each page. Results are written after every (model, windows) pair, and with
 `--states FOLDER` the model's state between them; a second start with the same options goes on where
@@ -27,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.gate_cases import CHEAT, ELSEWHERE, HONEST, View, cheats, saboteurs
+from benchmarks.gate_cases import CHEAT, ELSEWHERE, HONEST, UNLIKE, View, cheats, saboteurs
 from benchmarks.gate_figures import Audited, Limits, full_audit, spot_audit, summary
 from benchmarks.gate_plot import draw_plot
 from benchmarks.gate_scene import (
@@ -78,6 +79,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--pages", type=int, default=8)
     parser.add_argument("--samples", type=int)
     parser.add_argument("--rows", type=int, default=3, help="rows of text in a page")
+    parser.add_argument(
+        "--between", type=int, default=2, help="pages of a member in windows not measured"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--quick", action="store_true", help="one model, few windows")
     parser.add_argument("--out", type=Path)
@@ -87,8 +91,11 @@ def _options() -> argparse.Namespace:
     for name, value in (QUICK if options.quick else FULL).items():
         if getattr(options, name) is None:
             setattr(options, name, value)
-    if min(*options.windows, 0) < 0 or min(options.samples, options.rows) < 1 or options.pages < 2:
-        parser.error("--windows must not be negative, --samples and --rows be 1, --pages 2 or more")
+    counts = options.samples, options.rows, options.between
+    if min(*options.windows, 0) < 0 or min(counts) < 1 or options.pages < 2:
+        parser.error(
+            "--windows must not be negative; --samples, --rows, --between be 1 or more, --pages 2"
+        )
     name = "gate-quick.json" if options.quick else "gate.json"
     options.out = options.out or ROOT / "benchmarks/results" / name
     options.svg = options.svg or options.out.with_suffix(".svg")
@@ -105,6 +112,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "pages": options.pages,
         "rows": options.rows,
+        "pages_between": options.between,
         "members": len(MEMBERS),
         "windows": _extent(options).windows,
         "samples": options.samples,
@@ -166,9 +174,10 @@ def _measure(
     ):
         _resume(options, model, windows[0], training)
         for trained in range(training.trained, windows[-1] + options.samples):
-            scene = training.scene()
+            due = [w for w in windows if w <= trained < w + options.samples]
+            scene = training.scene(None if due else options.between)
             for window, collected in open_cells.items():
-                if window <= trained < window + options.samples:
+                if window in due:
                     collected.add(training, scene)
                 if trained == window + options.samples - 1:
                     cells.append(collected.cell(model, window))
@@ -218,9 +227,10 @@ class _Collected:
         self._losses.append(scene.loss)
         for place, member in enumerate(MEMBERS):
             work = training.recompute(scene, member)
+            works: dict[Way | None, Recomputed] = {None: work}
             for way in list(self._ways):
                 if place == 0 or not way.is_slow:
-                    self._add_way(training, scene, member, way, work)
+                    self._add_way(training, scene, member, way, works)
             view = View(scene, member, work, np.random.default_rng([scene.window, place]))
             for name, offer in cheats(training, view):
                 self._audit(CHEAT, name, scene, offer, work)
@@ -229,21 +239,27 @@ class _Collected:
         self._seconds += time.perf_counter() - start
 
     def _add_way(
-        self, training: Training, scene: Scene, member: str, way: Way, work: Recomputed
+        self,
+        training: Training,
+        scene: Scene,
+        member: str,
+        way: Way,
+        works: dict[Way | None, Recomputed],
     ) -> None:
-        if way.audited is not None:
-            work = training.recompute(scene, member, way.audited)
+        if way.audited not in works:
+            works[way.audited] = training.recompute(scene, member, way.audited)
+        work = works[way.audited]
         try:
             done = scene.uploads[member] if way == training.reference else None
             offer = done or training.honest(scene, member, way)
         except RuntimeError as error:
             # Only torch.compile may be missing something; it is left out for the cell's rest.
-            if way.name != "torch.compile":
+            if not way.how.compiled:
                 raise
             self._ways.remove(way)
             self._notes.append(f"{way.name} left out: {str(error).splitlines()[0]}")
             return
-        self._audit(HONEST, way.name, scene, offer, work)
+        self._audit(HONEST if way.is_alike else UNLIKE, way.name, scene, offer, work)
 
     def _audit(self, kind: str, case: str, scene: Scene, offer: Offer, work: Recomputed) -> None:
         full = full_audit(scene, offer, work, self._limits)

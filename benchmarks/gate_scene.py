@@ -107,14 +107,17 @@ class Training:
         self.models = Models(self.run.model, self.state, device)
         self.reference = reference_way(device)
 
-    def scene(self) -> Scene:
-        """The next window, every member having done its work."""
+    def scene(self, most: int | None = None) -> Scene:
+        """The next window, every member having done its work, or that of its first `most` pages."""
         window = self.state.position.window + 1
         opening = block_hash(self.run.windows.open(window))
         layout, codec = self.state.layout, self.run.exchange.codec
         chosen = select(layout, block_hash(self.run.windows.close(window)))
         points = draw(layout, opening, self.run.audit.points)
-        assigned = self._schedule.assign(window, opening, MEMBERS)
+        assigned = {
+            member: pages[:most]
+            for member, pages in self._schedule.assign(window, opening, MEMBERS).items()
+        }
         deltas = {
             member: self.compute(self.reference, assigned[member], points) for member in MEMBERS
         }
