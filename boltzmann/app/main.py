@@ -55,13 +55,13 @@ def _team(settings: NodeConfig) -> Iterator[Team | None]:
         yield None
         return
     from boltzmann.node.worker import pick_device
-    from boltzmann.train.team import join_team, leave_team
+    from boltzmann.train.team import join_team
 
     team = join_team(pick_device(settings.device).type)
     try:
         yield team
     finally:
-        leave_team()
+        team.leave()
 
 
 async def _until_stopped(settings: NodeConfig, role: Role, work: Work, team: Team | None) -> None:

@@ -6,8 +6,8 @@ The others wait for its orders. Orders travel over gloo, gradients over the devi
 
 from __future__ import annotations
 
+import gc
 import os
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -19,15 +19,18 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 _PATIENCE = timedelta(days=365)
 
 
-@dataclass(frozen=True)
 class Team:
-    """One process's place among them. `orders`: the group that orders go through."""
+    """One process's place among them.
 
-    rank: int
-    size: int
-    device: torch.device
-    mesh: DeviceMesh
-    orders: Any
+    `mesh` is what models are sharded over, `orders` the group that orders go through.
+    """
+
+    def __init__(self, rank: int, size: int, device: torch.device) -> None:
+        self.rank = rank
+        self.size = size
+        self.device = device
+        self.mesh: DeviceMesh = init_device_mesh(device.type, (size,))
+        self._orders: Any = distributed.new_group(backend="gloo", timeout=_PATIENCE)
 
     @property
     def leads(self) -> bool:
@@ -37,19 +40,30 @@ class Team:
     def share(self, value: Any) -> Any:
         """The leader's value, in every process; the others wait for it."""
         box = [value]
-        distributed.broadcast_object_list(box, src=0, group=self.orders)
+        distributed.broadcast_object_list(box, src=0, group=self._orders)
         return box[0]
 
     def gather(self, value: Any) -> list[Any]:
         """Every process's value, in every process."""
         values: list[Any] = [None] * self.size
-        distributed.all_gather_object(values, value, group=self.orders)
+        distributed.all_gather_object(values, value, group=self._orders)
         return values
 
     def add_up(self, values: torch.Tensor) -> torch.Tensor:
         """The sum over the processes, in every one of them."""
         distributed.all_reduce(values, group=self.mesh.get_group())
         return values
+
+    def leave(self) -> None:
+        """Let go of the others; models that are sharded over the mesh must be gone by then.
+
+        A group ends its threads when nothing holds it any more. One that still drops its last
+        tensors when the interpreter ends would abort the process.
+        """
+        self.mesh._pg_registry.clear()  # the mesh itself stays in caches of torch's own
+        del self.mesh, self._orders
+        distributed.destroy_process_group()
+        gc.collect()  # models have cycles
 
 
 def join_team(device: str) -> Team:
@@ -59,16 +73,4 @@ def join_team(device: str) -> Team:
         place = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(place)
     distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=_PATIENCE)
-    size = distributed.get_world_size()
-    return Team(
-        rank=distributed.get_rank(),
-        size=size,
-        device=place,
-        mesh=init_device_mesh(place.type, (size,)),
-        orders=distributed.new_group(backend="gloo", timeout=_PATIENCE),
-    )
-
-
-def leave_team() -> None:
-    """Let go of the others."""
-    distributed.destroy_process_group()
+    return Team(distributed.get_rank(), distributed.get_world_size(), place)

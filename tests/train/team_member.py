@@ -1,4 +1,4 @@
-"""One process of a team of two, for the tests: everybody computes, the first writes what came."""
+"""One process of a team of two, for the tests: everybody computes, and writes what came."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from boltzmann.protocol.slices import select
 from boltzmann.train.engine import TeamEngine, assist
 from boltzmann.train.how import How
 from boltzmann.train.sharded import ShardedModel
-from boltzmann.train.team import Team, join_team, leave_team
+from boltzmann.train.team import Team, join_team
 
 BATCHES = (token_batch("one", 5), token_batch("two", 1), token_batch("three", 2))
 HOWS = {"plain": How(), "parts": How(sequences=1, checkpointing=True, logits=400)}
@@ -39,6 +39,24 @@ def load(pages: Sequence[int]) -> Iterator[Iterator[Tokens]]:
 
 def main(out: Path) -> None:
     team = join_team("cpu")
+    found = compute(team)
+    found["threads-of-team"] = np.array(threads())
+    if team.leads:
+        lead(team, found)
+    else:
+        assist(ShardedModel(TINY, How(), team), load, team)
+    team.leave()
+    found["threads-left"] = np.array(threads())
+    np.savez(f"{out}-{team.rank}.npz", **found)
+
+
+def threads() -> list[str]:
+    """The names of this process's threads, Python's and all others."""
+    return [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]
+
+
+def compute(team: Team) -> dict[str, Any]:
+    """What each process computes of the models that all share."""
     found: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, config in (("untied", TINY), ("tied", TIED)):
@@ -57,12 +75,7 @@ def main(out: Path) -> None:
                     model.gradient(load, (0, MISSING), points)
                 except DataError as error:
                     found[f"{key}-error"] = np.array([str(error)])
-    if team.leads:
-        lead(team, found)
-        np.savez(out, **found)
-    else:
-        assist(ShardedModel(TINY, How(), team), load, team)
-    leave_team()
+    return found
 
 
 def lead(team: Team, found: dict[str, Any]) -> None:

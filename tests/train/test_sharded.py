@@ -27,8 +27,9 @@ DEADLINE_S = 240.0
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> Values:
-    out = tmp_path_factory.mktemp("team") / "found.npz"
+def members(tmp_path_factory: pytest.TempPathFactory) -> list[Values]:
+    """What each process of the team has found."""
+    out = tmp_path_factory.mktemp("team") / "found"
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
@@ -54,8 +55,17 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Values:
     for process in running:
         _, errors = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 0, errors[-2000:]
-    with np.load(out) as values:
-        return dict(values)
+    found = []
+    for rank in range(SIZE):
+        with np.load(f"{out}-{rank}.npz") as values:
+            found.append(dict(values))
+    return found
+
+
+@pytest.fixture(scope="module")
+def found(members: list[Values]) -> Values:
+    """What the leader has found."""
+    return members[0]
 
 
 @pytest.mark.parametrize("how", HOWS)
@@ -102,3 +112,11 @@ def test_a_leaders_orders_come_to_the_same(found: Values, tmp_path: Path) -> Non
 def test_a_page_nobody_can_read_ends_no_team_and_an_old_gradient_is_gone(found: Values) -> None:
     assert str(found["orders-error"][0]) == "page 9 is missing"
     assert "keeps its last gradient only" in str(found["orders-stale"][0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_thread_of_a_team_is_left_to_abort_the_process_at_its_end(members: list[Values]) -> None:
+    for found in members:
+        of_team = [name for name in found["threads-of-team"] if "gloo" in name]
+        assert of_team
+        assert not set(of_team) & set(found["threads-left"])
