@@ -127,6 +127,8 @@ async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcom
         task = this.queue[0]
         if _is_moot(book, this, task):
             this.queue.pop(0)
+            if _is_lie(book, this, task):  # its word holds nothing against anybody
+                book.reassure(task.hotkey, this.window)
             continue
         if newcomers and not task.accuser and _is_known(node, book, this, task.hotkey):
             return
@@ -142,14 +144,15 @@ def _is_known(node: Node, book: Book, this: Round, hotkey: str) -> bool:
 
 
 def _is_moot(book: Book, this: Round, task: Task) -> bool:
-    """Whether nothing hangs on an audit any more: the hotkey has left; its accuser was found to lie
-    meanwhile, so that its word holds nothing against anybody; or it is found out already."""
-    if task.hotkey not in book:
-        return True
-    if task.accuser and book.is_muted(task.accuser, this.window):
-        book.reassure(task.hotkey, this.window)
-        return True
-    return bool(task.accuser) and book.has_failed(task.hotkey)
+    """Whether nothing hangs on an audit any more: the hotkey has left, its accuser lies, or it is
+    found out already."""
+    is_found_out = bool(task.accuser) and book.has_failed(task.hotkey)
+    return task.hotkey not in book or is_found_out or _is_lie(book, this, task)
+
+
+def _is_lie(book: Book, this: Round, task: Task) -> bool:
+    """Whether an audit is asked for by who was found to have lied meanwhile."""
+    return bool(task.accuser) and book.is_muted(task.accuser, this.window)
 
 
 def is_within_reach(node: Node, this: Round) -> bool:

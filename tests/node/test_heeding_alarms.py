@@ -35,6 +35,13 @@ async def one_of_two_half_faked(at: Scene) -> tuple[Node, str, str]:
     return trusting(at, audit_rate=0.25), Keys("anna").hotkey, Keys("bert").hotkey
 
 
+async def with_honest_anna(at: Scene) -> tuple[Node, str]:
+    """A validator that trusts anna, whose honest work it has received."""
+    at.upload("anna", await at.work("anna"))
+    await at.ingest()
+    return trusting(at), Keys("anna").hotkey
+
+
 async def test_who_is_found_out_by_another_validator_owes_the_same_to_this_one(
     s3: str, tmp_path: Path
 ) -> None:
@@ -74,9 +81,8 @@ async def test_a_few_alarms_are_heard_at_a_time_and_the_others_wait(
     s3: str, tmp_path: Path
 ) -> None:
     async with scene(s3, tmp_path) as at:
-        at.upload("anna", await at.work("anna"))
-        await at.ingest()
-        node, some = trusting(at), at.this.received[Keys("anna").hotkey]
+        node, anna = await with_honest_anna(at)
+        some = at.this.received[anna]
         many = [Verdict(f"5{number:02}", 1, "gate", 0.1, 0.1, 1.0) for number in range(20)]
         at.this.received |= {verdict.hotkey: some for verdict in many}
         at.book.enrol(replace(at.script.neurons[0], hotkey=verdict.hotkey) for verdict in many)
@@ -98,6 +104,22 @@ async def test_a_few_alarms_are_heard_at_a_time_and_the_others_wait(
         at.book.mute("5Loud", 1)
         hear(node, at.book, [at.this], told)
         assert (at.this.alarms, at.book.waiting) == ([], ()), "whoever lies has none waiting"
+
+
+async def test_whom_many_name_is_not_looked_at_before_whom_one_does(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("boltzmann.node.alarms.MOST_ALARMS", 1)
+    async with scene(s3, tmp_path) as at:
+        node, told = await told_of_all(at)
+        many, one = told["5Liar"][0], told["5Val"][0]
+        named = {"5Val": [one], **{f"5Liar{number}": [many] for number in range(9)}}
+        draws, firsts = 200, 0
+        for _ in range(draws):
+            hear(node, at.book, [at.this], named)
+            firsts += at.this.alarms[0].verdict == one.verdict
+            at.this.alarms, at.book.waiting = [], ()
+        assert firsts > draws / 3, "a tenth of the alarms, half of those who are named"
 
 
 async def test_alarms_about_windows_that_are_gone_hold_nothing_against_anybody(
@@ -210,9 +232,7 @@ async def test_who_fails_what_hardly_passes_here_is_not_muted_for_it(
 
 async def test_an_alarm_is_heard_if_it_can_be_checked(s3: str, tmp_path: Path) -> None:
     async with scene(s3, tmp_path) as at:
-        at.upload("anna", await at.work("anna"))
-        await at.ingest()
-        node, anna = trusting(at), Keys("anna").hotkey
+        node, anna = await with_honest_anna(at)
         failed = Verdict(anna, 1, "gate", 0.1, 0.1, 1.0)
         at.this.council = replace(at.this.council, stakes={node.hotkey: 5, "5Val": 5})
 
@@ -239,9 +259,7 @@ async def test_which_bytes_a_receipt_is_about_is_in_that_windows_receipt(
     s3: str, tmp_path: Path
 ) -> None:
     async with scene(s3, tmp_path) as at:
-        at.upload("anna", await at.work("anna"))
-        await at.ingest()
-        anna = Keys("anna").hotkey
+        _, anna = await with_honest_anna(at)
         failed, sha256 = Verdict(anna, 1, "gate", 0.1, 0.1, 1.0), at.this.received[anna].sha256
         entry = Entry(anna, sha256, "ab" * 64)
         late = replace(entry, refusal="late")
@@ -263,9 +281,7 @@ async def test_an_alarm_of_a_page_that_is_not_the_members_costs_it_nothing(
 ) -> None:
     """It could not be looked at, so its validator would never be muted for it."""
     async with scene(s3, tmp_path) as at:
-        at.upload("anna", await at.work("anna"))
-        await at.ingest()
-        node, anna = trusting(at), Keys("anna").hotkey
+        node, anna = await with_honest_anna(at)
         failed = Verdict(anna, 1, "gate", 0.0, 0.0, 1.0, 10**6)
         hear(node, at.book, [at.this], {"5Val": saw(at, failed)})
         assert (at.this.alarms, at.book.waiting) == ([], ())
