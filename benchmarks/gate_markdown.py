@@ -1,0 +1,121 @@
+"""The tables of docs/gate.md, from what `benchmarks.gate` has measured.
+
+python -m benchmarks.gate_markdown [benchmarks/results/gate.json]
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from benchmarks.gate_cases import HONEST, UNLIKE
+from benchmarks.gate_figures import merged
+from benchmarks.gate_table import Cell, Row, cell_of, overall
+
+RESULTS = Path(__file__).resolve().parent / "results" / "gate.json"
+FP32, BF16, COMPILED = "fp32 run", "bf16 run", "bf16 run, one of the two `torch.compile`d"
+TOLD_APART = ("copy", "half the pages", "one page made up", "94% of the tokens")
+Show = Callable[[Row], str]
+
+
+def main() -> None:
+    results = Path(sys.argv[1]) if len(sys.argv) > 1 else RESULTS
+    cells = [cell_of(cell) for cell in json.loads(results.read_text())["cells"]]
+    cells.sort(key=lambda cell: (float(cell.model.rstrip("M")), cell.window))
+    print("**Honest work**\n")
+    by_cell(cells, HONEST, [FP32, BF16, COMPILED])
+    print("\n**Another precision**\n")
+    by_cell(cells, UNLIKE, [row.case for row in overall(cells) if row.kind == UNLIKE])
+    print("\n**Cheats**\n")
+    cheats(cells)
+    print("\n**All cases**\n")
+    all_cases(cells)
+
+
+def grouped(rows: Sequence[Row]) -> list[Row]:
+    """The rows, of honest work those that come to the same as one."""
+    honest = sorted((row for row in rows if row.kind == HONEST), key=group)
+    found = []
+    for name, same in groupby(honest, key=group):
+        parts = list(same)
+        full, spot = (merged([getattr(row, w) for row in parts]) for w in ("full", "spot"))
+        found.append(Row(name, HONEST, full, spot))
+    order = [FP32, BF16, COMPILED]
+    found.sort(key=lambda row: order.index(row.case))
+    return [*found, *(row for row in rows if row.kind != HONEST)]
+
+
+def group(row: Row) -> str:
+    """Under which name an honest way is shown."""
+    if not row.case.startswith("a bf16 run"):
+        return FP32
+    return COMPILED if "compile" in row.case else BF16
+
+
+def by_cell(cells: Sequence[Cell], kind: str, cases: Sequence[str]) -> None:
+    """For each case a line a figure, and a column for each model and window."""
+    head(cells)
+    shows: list[tuple[str, Show]] = [
+        ("full: ρ", lambda row: f"{end(row, 'gate'):.5f}"),
+        ("full: worst tensor", lambda row: f"{end(row, 'tensor'):.4f}"),
+        ("full: least share", lambda row: f"{end(row, 'share'):.5f}"),
+        ("full: mean share", lambda row: f"{end(row, 'shares'):.5f}"),
+        ("spot: ρ", lambda row: f"{row.spot.figures['gate'][row.edge]:.5f}"),
+        ("refused", refused),
+    ]
+    for case in cases:
+        for name, show in shows:
+            line(f"{case}; {name}", [show(row_of(cell, kind, case)) for cell in cells])
+
+
+def cheats(cells: Sequence[Cell]) -> None:
+    """What the cheats reach that come nearest to honest work, and how often they are refused."""
+    head(cells)
+    for case in TOLD_APART:
+        rows = [row_of(cell, "cheat", case) for cell in cells]
+        figures = [f"{end(row, 'gate'):.4f}, {end(row, 'shares'):.4f}" for row in rows]
+        line(f"{case}: ρ, mean share", figures)
+        line(f"{case}: refused", [refused(row) for row in rows])
+
+
+def all_cases(cells: Sequence[Cell]) -> None:
+    """A line a case over all cells."""
+    names = ("gate", "tensor", "share", "shares")
+    line("case", ["full: ρ", "tensor", "least share", "mean share", "refused"], end="")
+    print(" spot: ρ | refused | decided in full |")
+    print("|---" * 9 + "|")
+    for row in grouped(overall(cells)):
+        figures = [f"{end(row, name):.4f}" for name in names]
+        spot = f"{row.spot.figures['gate'][row.edge]:.4f}"
+        told = f"{row.spot.refused} of {row.spot.audits}"
+        line(row.case, [*figures, refused(row), spot, told, str(row.spot.unsure)])
+
+
+def head(cells: Sequence[Cell]) -> None:
+    line("model, windows", [f"{cell.model}, {cell.window}" for cell in cells])
+    print("|---" * (len(cells) + 1) + "|")
+
+
+def row_of(cell: Cell, kind: str, case: str) -> Row:
+    return next(row for row in grouped(cell.rows) if (row.kind, row.case) == (kind, case))
+
+
+def end(row: Row, figure: str) -> float:
+    """The end of a full audit's figure that is nearest to the wrong side."""
+    return row.full.figures[figure][row.edge]
+
+
+def refused(row: Row) -> str:
+    """Of full audits."""
+    return f"{row.full.refused} of {row.full.audits}"
+
+
+def line(first: str, values: Sequence[str], end: str = "\n") -> None:
+    print("|", " | ".join([first, *values]), "|", end=end)
+
+
+if __name__ == "__main__":
+    main()
