@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -19,7 +17,7 @@ from boltzmann.ports import TokenBatch
 from boltzmann.protocol.points import Points
 from boltzmann.train import gradients
 from boltzmann.train.gradients import Delta, LossModel, gradient
-from boltzmann.train.how import How, usual
+from boltzmann.train.how import How, multiplies, usual
 from boltzmann.train.model import build_model, refresh
 from boltzmann.train.state import ModelState
 
@@ -52,7 +50,7 @@ def honest_ways(device: torch.device) -> list[Way]:
     """What a miner on this kind of device may do; the first is what audits do. In the run's
     precision it must pass; in another one it need not."""
     on_cpu = device.type == "cpu"
-    is_slow = on_cpu and not _has_bf16()
+    is_slow = not multiplies(device, Precision.BF16)
     reference = reference_way(device)
     bf16 = Way("bf16", How(precision=torch.bfloat16))
     exact = Way("fp32")
@@ -98,12 +96,6 @@ def native(device: torch.device) -> Precision:
 
 def _tf32_way() -> Way:
     return Way("TF32 in an fp32 run", settings=_tf32, audited=Way("fp32"), is_alike=False)
-
-
-def _has_bf16() -> bool:
-    """Whether this processor multiplies in bf16; others take many times as long."""
-    facts = Path("/proc/cpuinfo")
-    return facts.exists() and re.search(r"\b(avx512_|amx_)?bf16\b", facts.read_text()) is not None
 
 
 class Models:

@@ -258,16 +258,25 @@ def _device(settings: NodeConfig, found: _Found) -> Finding:
     import torch
 
     from boltzmann.node.worker import pick_device
+    from boltzmann.train.how import multiplies
 
     try:
         device = pick_device(settings.device)
     except BoltzmannError as error:
         return Finding("device", Mark.FAILED, str(error))
     if device.type == "cpu":
-        return Finding("device", Mark.OK, f"CPU, {torch.get_num_threads()} threads; no GPU in use")
-    free, total = torch.cuda.mem_get_info(device)
-    name = torch.cuda.get_device_name(device)
-    return Finding("device", Mark.OK, f"{name}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free")
+        detail = f"CPU, {torch.get_num_threads()} threads; no GPU in use"
+    else:
+        free, total = torch.cuda.mem_get_info(device)
+        name = torch.cuda.get_device_name(device)
+        detail = f"{name}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free"
+    if found.run is not None and not multiplies(device, found.run.model.precision):
+        slow = (
+            f"{detail}; the run computes in {found.run.model.precision.value}, for which this "
+            f"processor has no instructions: it may be late in every window, take another"
+        )
+        return Finding("device", Mark.WARNING, slow)
+    return Finding("device", Mark.OK, detail)
 
 
 def _disk(settings: NodeConfig, found: _Found) -> Finding:

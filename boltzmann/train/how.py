@@ -31,3 +31,12 @@ def usual(device: torch.device, precision: Precision) -> How:
     """In the run's precision; on a GPU with compiled layers."""
     autocast = torch.bfloat16 if precision is Precision.BF16 else None
     return How(precision=autocast, compiled=device.type == "cuda")
+
+
+def multiplies(device: torch.device, precision: Precision) -> bool:
+    """Whether products in a precision are the hardware's own: others take many times as long."""
+    if precision is Precision.FP32:
+        return True
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)

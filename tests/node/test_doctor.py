@@ -7,14 +7,18 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
+import torch
 from machine_kit import Machine, closed_port, machine_in
 
 from boltzmann.app.doctor import Finding, Mark, examine, examine_bucket
 from boltzmann.app.nodeconfig import NodeConfig
 from boltzmann.app.settings import settings_from
+from boltzmann.config import Precision
 from boltzmann.errors import ConfigError
 from boltzmann.local.network import ROOT
 from boltzmann.local.plan import NETUID
@@ -95,6 +99,19 @@ async def test_a_well_machine_has_a_line_for_everything(machine: Machine) -> Non
     assert list(found) == CHECKS
     assert Mark.FAILED not in {finding.mark for finding in found.values()}
     assert found["permit"].mark is Mark.SKIPPED
+
+
+async def test_a_processor_that_is_slow_in_the_runs_precision_is_told(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = machine.network.plan.run_config()
+    run = replace(config, model=replace(config.model, precision=Precision.BF16))
+    find = AsyncMock(return_value=run)
+    monkeypatch.setattr("boltzmann.app.doctor.find_run", find)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    device = (await findings(machine, "well"))["device"]
+    assert device.mark is Mark.WARNING
+    assert "the run computes in bf16, for which this processor has no instructions" in device.detail
 
 
 async def test_what_needs_something_that_failed_is_skipped(machine: Machine) -> None:

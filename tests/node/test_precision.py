@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from node_kit import CONFIG, _bundled, new_state
 
@@ -15,7 +16,7 @@ from boltzmann.data.prefetch import Prefetch
 from boltzmann.data.tokenizer import ByteTokenizer
 from boltzmann.node.worker import Worker
 from boltzmann.train.gradients import Delta, LossModel, gradient
-from boltzmann.train.how import How
+from boltzmann.train.how import How, multiplies
 from boltzmann.train.model import build_model, initial_parameters
 from boltzmann.train.state import ModelState
 
@@ -54,3 +55,20 @@ def test_a_node_computes_in_its_runs_precision(tmp_path: Path) -> None:
         assert all(map(np.array_equal, found.tensors, delta.tensors))
     one, other = (np.concatenate(list(delta.tensors)) for delta in expected.values())
     assert not np.allclose(one, other, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "bf16"),
+    [
+        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": False}, False),
+        ({"architecture": "x86_64", "avx512_f": True, "avx512_bf16": True}, True),
+        ({"architecture": "aarch64", "bf16": True}, True),
+    ],
+)
+def test_which_processors_multiply_in_a_precision(
+    capabilities: dict[str, object], bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    device = torch.device("cpu")
+    assert multiplies(device, Precision.BF16) is bf16
+    assert multiplies(device, Precision.FP32)
