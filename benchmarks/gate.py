@@ -172,7 +172,10 @@ def _measure(
         tempfile.TemporaryDirectory() as folder,
         open_training(model, _extent(options), device, Path(folder)) as training,
     ):
-        _resume(options, model, windows[0], training)
+        # Another number of pages comes to another state.
+        states = options.states / f"{model}-{options.between}" if options.states else None
+        if states and windows[0] > 0:
+            _resume(states, windows[0], training)
         for trained in range(training.trained, windows[-1] + options.samples):
             due = [w for w in windows if w <= trained < w + options.samples]
             scene = training.scene(None if due else options.between)
@@ -186,19 +189,19 @@ def _measure(
             training.step(scene)
             # What a measured window needs of the one before it is not kept.
             measured = any(w <= trained + 1 <= w + options.samples for w in windows)
-            if options.states and training.trained % SAVED_EVERY == 0 and not measured:
-                training.save(options.states / model)
+            if states and training.trained % SAVED_EVERY == 0 and not measured:
+                training.save(states)
 
 
-def _resume(options: argparse.Namespace, model: str, first: int, training: Training) -> None:
-    """Go on from a state that was kept, unless it is beyond what is still to be measured."""
-    if options.states and first > 0:
-        training.resume(options.states / model)
-        if training.trained >= first:
-            raise SystemExit(
-                f"{options.states / model} is of window {training.trained}, and window {first} is "
-                f"still to be measured: remove it, or name another --states"
-            )
+def _resume(states: Path, first: int, training: Training) -> None:
+    """Go on from a state that was kept. Raises: SystemExit if it is beyond the first window that
+    is to be measured."""
+    training.resume(states)
+    if training.trained >= first:
+        raise SystemExit(
+            f"{states} is of window {training.trained}, and window {first} is still to be "
+            f"measured: remove it, or name another --states"
+        )
 
 
 def _show(cell: Cell) -> None:

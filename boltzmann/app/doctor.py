@@ -273,7 +273,7 @@ def _device(settings: NodeConfig, found: _Found) -> Finding:
     if found.run is not None and not multiplies(device, found.run.model.precision):
         slow = (
             f"{detail}; the run computes in {found.run.model.precision.value}, for which this "
-            f"processor has no instructions: it may be late in every window, take another"
+            f"device has no instructions: it may be late in every window, take one that has them"
         )
         return Finding("device", Mark.WARNING, slow)
     return Finding("device", Mark.OK, detail)

@@ -38,14 +38,27 @@ def run_node(role: Role, description: str, arguments: Sequence[str], work: Work)
         lend_to_libraries()
         settings = read_settings(f"{role.name.lower()}.py", description, arguments)
         with _team(settings) as team:
-            if team is None or team.leads:
-                asyncio.run(_until_stopped(settings, role, work, team))
-            else:
-                assist_node(team, settings.data_source)
+            return _run(settings, role, work, team)
     except BoltzmannError as error:
-        print(f"{role.name.lower()}: {error}", file=sys.stderr)  # noqa: T201
-        return EXIT_ERROR
+        return _fail(role, error)
+
+
+def _run(settings: NodeConfig, role: Role, work: Work, team: Team | None) -> int:
+    """The exit code. An error ends here: on its way it would hold the models, which must be gone
+    when their team is left."""
+    try:
+        if team is None or team.leads:
+            asyncio.run(_until_stopped(settings, role, work, team))
+        else:
+            assist_node(team, settings.data_source)
+    except BoltzmannError as error:
+        return _fail(role, error)
     return 0
+
+
+def _fail(role: Role, error: BoltzmannError) -> int:
+    print(f"{role.name.lower()}: {error}", file=sys.stderr)  # noqa: T201
+    return EXIT_ERROR
 
 
 @contextlib.contextmanager

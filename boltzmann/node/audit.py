@@ -125,10 +125,12 @@ async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcom
     """
     while this.queue and node.blocks.latest < block and is_within_reach(node, this):
         task = this.queue[0]
-        if _is_moot(book, this, task):
+        if task.accuser and book.is_muted(task.accuser, this.window):
             this.queue.pop(0)
-            if _is_lie(book, this, task):  # its word holds nothing against anybody
-                book.reassure(task.hotkey, this.window)
+            book.reassure(task.hotkey, this.window)  # a liar's word holds nothing against anybody
+            continue
+        if _is_moot(book, task):
+            this.queue.pop(0)
             continue
         if newcomers and not task.accuser and _is_known(node, book, this, task.hotkey):
             return
@@ -143,16 +145,10 @@ def _is_known(node: Node, book: Book, this: Round, hotkey: str) -> bool:
     return book.trusts(hotkey, this.window - node.run.rewards.trust_windows)
 
 
-def _is_moot(book: Book, this: Round, task: Task) -> bool:
-    """Whether nothing hangs on an audit any more: the hotkey has left, its accuser lies, or it is
-    found out already."""
-    is_found_out = bool(task.accuser) and book.has_failed(task.hotkey)
-    return task.hotkey not in book or is_found_out or _is_lie(book, this, task)
-
-
-def _is_lie(book: Book, this: Round, task: Task) -> bool:
-    """Whether an audit is asked for by who was found to have lied meanwhile."""
-    return bool(task.accuser) and book.is_muted(task.accuser, this.window)
+def _is_moot(book: Book, task: Task) -> bool:
+    """Whether nothing hangs on an audit any more: the hotkey has left, or who was accused is found
+    out already."""
+    return task.hotkey not in book or (bool(task.accuser) and book.has_failed(task.hotkey))
 
 
 def is_within_reach(node: Node, this: Round) -> bool:
@@ -255,7 +251,7 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
     if not SMALLEST_NORM <= finding.norm <= LARGEST_NORM:  # nothing that could be aggregated
         refusal = refusal or Rejection(Reason.NORM, f"recomputed {finding.norm:g}")
     if task.accuser and refusal is None:
-        # What hardly passes here may have failed there: honest work in bf16, or made to be so.
+        # What hardly passes here may have failed on another machine, or is made to be so.
         if not finding.is_narrow:
             book.mute(task.accuser, this.window + node.run.rewards.trust_windows)
         book.reassure(hotkey, this.window)

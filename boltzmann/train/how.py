@@ -38,5 +38,6 @@ def multiplies(device: torch.device, precision: Precision) -> bool:
     if precision is Precision.FP32:
         return True
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        with torch.cuda.device(device):
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return any(has for name, has in torch.cpu.get_capabilities().items() if "bf16" in name)

@@ -109,9 +109,11 @@ async def test_a_processor_that_is_slow_in_the_runs_precision_is_told(
     find = AsyncMock(return_value=run)
     monkeypatch.setattr("boltzmann.app.doctor.find_run", find)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
-    device = (await findings(machine, "well"))["device"]
-    assert device.mark is Mark.WARNING
-    assert "the run computes in bf16, for which this processor has no instructions" in device.detail
+    settings = settings_on(machine, {"DEVICE": "cpu"})
+    found = {finding.name: finding async for finding in examine(settings, Role.MINER)}
+    assert found["device"].mark is Mark.WARNING
+    said = "the run computes in bf16, for which this device has no instructions"
+    assert said in found["device"].detail
 
 
 async def test_what_needs_something_that_failed_is_skipped(machine: Machine) -> None:

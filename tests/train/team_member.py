@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threads_kit import threads
 from train_kit import TIED, TINY, Tokens, model_state, token_batch
 
 from boltzmann.errors import DataError, StateError
@@ -48,11 +49,6 @@ def main(out: Path) -> None:
     team.leave()
     found["threads-left"] = np.array(threads())
     np.savez(f"{out}-{team.rank}.npz", **found)
-
-
-def threads() -> list[str]:
-    """The names of this process's threads, Python's and all others."""
-    return [name.read_text().strip() for name in Path("/proc/self/task").glob("*/comm")]
 
 
 def compute(team: Team) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shutil import which
+from sysconfig import get_path
 
 import numpy as np
 import pytest
@@ -23,7 +24,10 @@ from boltzmann.train.how import How, usual
 from boltzmann.train.model import build_model
 
 Floats = NDArray[np.float32]
-COMPILER = pytest.mark.skipif(which("g++") is None, reason="torch.compile needs g++ on a CPU")
+COMPILER = pytest.mark.skipif(
+    which("g++") is None or not Path(get_path("include"), "Python.h").exists(),
+    reason="torch.compile needs g++ and Python's headers on a CPU",
+)
 BATCHES = (token_batch("one", 5), token_batch("two", 1), token_batch("three", 2))
 
 
@@ -103,6 +107,7 @@ def test_how_it_is_computed_changes_rounding_only(
         (How(sequences=1), 0.5),
         (How(sequences=3, checkpointing=True), 0.3),
         pytest.param(How(compiled=True), 0.01, marks=COMPILER),
+        pytest.param(How(compiled=True, checkpointing=True), 0.01, marks=COMPILER),
     ],
     ids=str,
 )

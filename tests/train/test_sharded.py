@@ -26,18 +26,16 @@ SIZE = 2
 DEADLINE_S = 240.0
 
 
-@pytest.fixture(scope="module")
-def members(tmp_path_factory: pytest.TempPathFactory) -> list[Values]:
-    """What each process of the team has found."""
-    out = tmp_path_factory.mktemp("team") / "found"
+def team(script: str, *arguments: str) -> list[subprocess.Popen[str]]:
+    """A process of each rank, started as torchrun does it."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     place = Path(__file__).parent
     path = os.pathsep.join([str(place), str(place.parents[1])])
-    running = [
+    return [
         subprocess.Popen(
-            [sys.executable, str(place / "team_member.py"), str(out)],
+            [sys.executable, str(place / script), *arguments],
             env={
                 **os.environ,
                 "PYTHONPATH": path,
@@ -47,12 +45,19 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> list[Values]:
                 "MASTER_ADDR": "127.0.0.1",
                 "MASTER_PORT": port,
             },
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(SIZE)
     ]
-    for process in running:
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory: pytest.TempPathFactory) -> list[Values]:
+    """What each process of the team has found."""
+    out = tmp_path_factory.mktemp("team") / "found"
+    for process in team("team_member.py", str(out)):
         _, errors = process.communicate(timeout=DEADLINE_S)
         assert process.returncode == 0, errors[-2000:]
     found = []
@@ -120,3 +125,16 @@ def test_no_thread_of_a_team_is_left_to_abort_the_process_at_its_end(members: li
         of_team = [name for name in found["threads-of-team"] if "gloo" in name]
         assert of_team
         assert not set(of_team) & set(found["threads-left"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_nor_is_one_left_where_the_work_has_failed() -> None:
+    for process, held in zip(
+        team("failing_member.py"), ("TeamEngine", "ShardedModel"), strict=True
+    ):
+        said, errors = process.communicate(timeout=DEADLINE_S)
+        assert process.returncode == 1
+        assert f"miner: {held} is there" in errors
+        of_team, left = map(int, said.split())
+        assert of_team > 0
+        assert left == 0
