@@ -30,7 +30,7 @@ from boltzmann.local.run import until_ready
 
 ROOT = Path(__file__).resolve().parents[2]
 ROGUES = Path(__file__).parent / "rogues"
-DEADLINE_S = 150.0
+DEADLINE_S = 240.0
 SMALL = ["--train-blocks", "3", "--exchange-blocks", "9", "--block-time", "0.6"]
 
 

@@ -40,7 +40,7 @@ class Hearing:
 
 def build_wrong(node: Node, this: Any, admission: Any, entries: Any, laps: Any) -> Any:
     """Until that is voted down: an update without the last of the accepted deltas."""
-    if set(_lies) & set(_vetoed):
+    if set(_lies) & set(_vetoed) or len(entries) < 2:
         return build(node, this, admission, entries, laps)
     _lies.append(this.window)
     fewer = dict(list(entries.items())[:-1])
