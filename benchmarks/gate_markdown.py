@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -30,11 +30,12 @@ def main() -> None:
     cells = [cell_of(cell) for cell in found["cells"]]
     cells.sort(key=lambda cell: (float(cell.model.rstrip("M")), cell.window))
     print("**Honest work**\n")
-    by_cell(cells, HONEST, ORDER)
+    by_cell(cells, HONEST, ORDER, FIGURES)
     print("\n**Another precision**\n")
-    by_cell(cells, UNLIKE, [row.case for row in overall(cells) if row.kind == UNLIKE])
+    unlike = [row.case for row in overall(cells) if row.kind == UNLIKE]
+    by_cell(cells, UNLIKE, unlike, FIGURES)
     print("\n**Cheats**\n")
-    cheats(cells)
+    by_cell(cells, CHEAT, TOLD_APART, NEAREST)
     print("\n**All cases**\n")
     all_cases(cells)
 
@@ -58,31 +59,15 @@ def group(row: Row) -> str:
     return COMPILED if "compile" in row.case else BF16
 
 
-def by_cell(cells: Sequence[Cell], kind: str, cases: Sequence[str]) -> None:
+def by_cell(
+    cells: Sequence[Cell], kind: str, cases: Sequence[str], shows: Mapping[str, Show]
+) -> None:
     """For each case a line a figure, and a column for each model and window."""
-    head(cells)
-    shows: list[tuple[str, Show]] = [
-        ("full: ρ", lambda row: f"{end(row, 'gate'):.5f}"),
-        ("full: worst tensor", lambda row: f"{end(row, 'tensor'):.4f}"),
-        ("full: mean share", lambda row: f"{end(row, 'shares'):.5f}"),
-        ("spot: ρ", lambda row: f"{row.spot.figures['gate'][row.edge]:.5f}"),
-        ("refused in full", refused),
-    ]
+    line("model, windows", [f"{cell.model}, {cell.window}" for cell in cells])
+    print("|---" * (len(cells) + 1) + "|")
     for case in cases:
-        for name, show in shows:
+        for name, show in shows.items():
             line(f"{case}; {name}", [shown(cell, kind, case, show) for cell in cells])
-
-
-def cheats(cells: Sequence[Cell]) -> None:
-    """What the cheats reach that come nearest to honest work, and how often they are refused."""
-    head(cells)
-    shows: list[tuple[str, Show]] = [
-        ("ρ, mean share", lambda row: f"{end(row, 'gate'):.4f}, {end(row, 'shares'):.4f}"),
-        ("refused", refused),
-    ]
-    for case in TOLD_APART:
-        for name, show in shows:
-            line(f"{case}: {name}", [shown(cell, CHEAT, case, show) for cell in cells])
 
 
 def all_cases(cells: Sequence[Cell]) -> None:
@@ -96,11 +81,6 @@ def all_cases(cells: Sequence[Cell]) -> None:
         spot = f"{row.spot.figures['gate'][row.edge]:.4f}"
         told = f"{row.spot.refused} of {row.spot.audits}"
         line(row.case, [*figures, refused(row), spot, told, str(row.spot.unsure)])
-
-
-def head(cells: Sequence[Cell]) -> None:
-    line("model, windows", [f"{cell.model}, {cell.window}" for cell in cells])
-    print("|---" * (len(cells) + 1) + "|")
 
 
 def shown(cell: Cell, kind: str, case: str, show: Show) -> str:
@@ -121,6 +101,19 @@ def refused(row: Row) -> str:
 
 def line(first: str, values: Sequence[str], end: str = "\n") -> None:
     print("|", " | ".join([first, *values]), "|", end=end)
+
+
+FIGURES: Mapping[str, Show] = {
+    "full: ρ": lambda row: f"{end(row, 'gate'):.5f}",
+    "full: worst tensor": lambda row: f"{end(row, 'tensor'):.4f}",
+    "full: mean share": lambda row: f"{end(row, 'shares'):.5f}",
+    "spot: ρ": lambda row: f"{row.spot.figures['gate'][row.edge]:.5f}",
+    "refused in full": refused,
+}
+NEAREST: Mapping[str, Show] = {
+    "ρ, mean share": lambda row: f"{end(row, 'gate'):.4f}, {end(row, 'shares'):.4f}",
+    "refused": refused,
+}
 
 
 if __name__ == "__main__":
