@@ -58,6 +58,10 @@ PATIENT = {
     "relapser10-half-pages": 2,
     "relapser10-faked-page": 1,
     "relapser10-random": 2,
+    "recycler1-half-pages": 2,
+    "recycler1-random": 2,
+    "recycler10-half-pages": 1,
+    "recycler10-random": 1,
 }
 FAIR = 0.9
 

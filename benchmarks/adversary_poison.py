@@ -38,7 +38,9 @@ def groups() -> dict[str, Mapping[str, int]]:
     """Attack -> which hostile miners; who stays away first."""
     miners = [name for name, attack in REGISTERED.items() if not attack.stake and name != AWAY]
     asleep = [f"sleeper10-{name}" for name in SLEEPING]
-    single = [AWAY, *miners, *asleep, "sometimes25-off-points", "relapser10-negated"]
+    others = ("sometimes25-off-points", "relapser10-negated")
+    anew = ("recycler1-half-pages", "recycler1-negated")
+    single = [AWAY, *miners, *asleep, *others, *anew]
     return {
         **{kind: {kind: HOSTILE} for kind in single},
         **{name: dict.fromkeys(kinds, 1) for name, kinds in MIXES.items()},

@@ -54,6 +54,7 @@ SPOT, FULL, CONTROL = "spot audit", "full audit", "control gradient"
 # beside that is little: the penalty of a failed audit makes up for it.
 LARGE: dict[str, Any] = {
     "audit_rate": 1 / 64,
+    "dues": 1 / 9,  # 7 windows: registering costs the rest on chain
     "trust_windows": 128,
     "full_rate": 1 / 64,
     "age_max": 8,

@@ -25,6 +25,7 @@ DEFAULTS = {
     "windows": [key for key in TABLES["windows"] if key not in ("train_blocks", "exchange_blocks")],
     "exchange": list(TABLES["exchange"]),
     "agreement": list(TABLES["agreement"]),
+    "rewards": ["dues"],
     "audit": list(TABLES["audit"]),
 }
 OPTIONAL = ("exchange", "agreement", "audit")  # tables of which every key has a default

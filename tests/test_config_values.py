@@ -84,6 +84,7 @@ OUT_OF_RANGE: list[tuple[str, str, object]] = [
     ("gate", "norm_max", 0.8),
     *(("rewards", key, value) for key in ("moving_alpha", "audit_rate") for value in (0, 1.1, -1)),
     ("rewards", "trust_windows", -1),
+    *(("rewards", "dues", value) for value in (-0.1, 10.1)),
     ("agreement", "witnesses", -1),
     *(("agreement", "vote_threshold", value) for value in (-0.5, 0, 0.4999999, 1, 1.5)),
     *(("agreement", "held_out_pages", value) for value in (0, -1)),

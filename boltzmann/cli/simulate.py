@@ -153,6 +153,11 @@ def table(result: SimulationResult) -> str:
         f"trains on; {result.updates} of {result.windows} windows had an update; roots "
         f"{'equal' if result.agreed else 'DIFFER'}, the last {result.root[:16]}",
     ]
+    if not result.honest_pay:
+        lines.append(
+            "nobody was paid yet: who is new works off its dues first, "
+            "(1 - audit_rate) / audit_rate windows"
+        )
     lines += [f"note: {note}" for note in result.notes[:10]]
     lines += [f"FAILED: work of the honest {name} was refused" for name in result.honest_refused]
     return "\n".join(lines)

@@ -17,7 +17,15 @@ from boltzmann.protocol.auditing import chance, is_neglected, renewal, responsib
 from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
-from boltzmann.protocol.rewards import absent, audited, earned, failed, unearned, weights
+from boltzmann.protocol.rewards import (
+    absent,
+    audited,
+    earned,
+    failed,
+    newcomer,
+    unearned,
+    weights,
+)
 from boltzmann.protocol.scoring import (
     AuditConfig,
     Comparison,
@@ -75,7 +83,10 @@ async def plan(node: Node, book: Book, this: Round) -> None:
 
 
 def _is_due(node: Node, book: Book, this: Round, hotkey: str, close_hash: bytes) -> bool:
-    """Whether to audit a trusted hotkey: by lot, to renew its pass, or as nobody has for long."""
+    """Whether to audit a trusted hotkey: by lot, to renew its pass, or as nobody has for long.
+
+    One of the validators looks at whoever is in debt: only work pays it off.
+    """
     stakes, rules = this.council.stakes, node.run.rewards
     total = sum(stakes.values())
     odds = chance(rules.audit_rate, stakes.get(node.hotkey, 0) / total if total else 0.0)
@@ -83,7 +94,8 @@ def _is_due(node: Node, book: Book, this: Round, hotkey: str, close_hash: bytes)
     if node.private.random() < max(odds, renewing):
         return True
     neglected = is_neglected(book.age(hotkey, this.window), node.run.audit.age_max)
-    return neglected and responsible(close_hash, hotkey, stakes) == node.hotkey
+    watched = neglected or book[hotkey].debt > 0.0
+    return watched and responsible(close_hash, hotkey, stakes) == node.hotkey
 
 
 def _spot(node: Node, this: Round) -> int | None:
@@ -163,10 +175,12 @@ def enrol(node: Node, book: Book, this: Round, registered: Iterable[Neuron]) -> 
     probation and counts as absent: nobody shall leave for a window and come back without them.
     """
     held = book.standings
-    book.enrol(n for n in registered if n.hotkey in this.pages or n.hotkey in held)
+    rewards = node.run.rewards
+    staying = (n for n in registered if n.hotkey in this.pages or n.hotkey in held)
+    book.enrol(staying, lambda registered_at: newcomer(registered_at, rewards))
     for hotkey in book.standings.keys() - this.pages.keys():
         if book.counts(hotkey, this.window, Reason.ABSENT.value):
-            book[hotkey] = absent(book[hotkey], node.run.rewards)
+            book[hotkey] = absent(book[hotkey], rewards)
 
 
 def refuse(node: Node, book: Book, this: Round, hotkey: str, why: Rejection) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _NEVER = 1 << 32
 
 
 class Book:
-    """Standings by hotkey and registration: a hotkey that lost its slot starts from zero.
+    """Standings by hotkey and registration: a hotkey that lost its slot begins anew.
 
     `waiting`: alarms of other validators that were not believed yet; `unsettled`: whose last
     spot audit did not tell, so that the next one must be full; neither is kept.
@@ -49,7 +49,7 @@ class Book:
             except (ValueError, TypeError, AttributeError, KeyError) as error:
                 raise CorruptState(
                     f"the standings in {path} cannot be read ({error}): restore the file, or "
-                    f"delete it and every miner starts from zero with this validator"
+                    f"delete it and every miner begins anew with this validator"
                 ) from error
 
     @property
@@ -154,13 +154,18 @@ class Book:
             return False
         return verdict is not None and verdict.passed and verdict.window >= since
 
-    def enrol(self, neurons: Iterable[Neuron]) -> None:
-        """Begin a standing for who is new, or registered anew; drop who is gone."""
+    def enrol(
+        self, neurons: Iterable[Neuron], newcomer: Callable[[int], Standing] = Standing
+    ) -> None:
+        """Begin a standing for who is new, or registered anew; drop who is gone.
+
+        `newcomer` makes the standing of a hotkey that was registered at a block.
+        """
         fresh: dict[str, Standing] = {}
         for neuron in neurons:
             held = self._standings.get(neuron.hotkey)
             same = held is not None and held.registered_at == neuron.registered_at
-            fresh[neuron.hotkey] = held if held and same else Standing(neuron.registered_at)
+            fresh[neuron.hotkey] = held if held and same else newcomer(neuron.registered_at)
             if not same:
                 self._verdicts.pop(neuron.hotkey, None)
                 self._counted.pop(neuron.hotkey, None)

@@ -55,7 +55,7 @@ def is_heard(stake: int, stakes: Mapping[str, int]) -> bool:
 
 
 def responsible(close_hash: bytes, hotkey: str, stakes: Mapping[str, int]) -> str:
-    """Which validator must audit a hotkey that nobody has audited for too long.
+    """Which validator must audit a hotkey that is in debt, or that nobody has audited for long.
 
     Drawn by stake from the window's closing hash, so that one validator's neglect lasts until
     another is drawn.

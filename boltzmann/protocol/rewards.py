@@ -8,6 +8,8 @@ from math import fsum
 
 from boltzmann.protocol.setting import meaning
 
+MOST_DUES = 10.0
+
 
 @dataclass(frozen=True)
 class RewardConfig:
@@ -27,6 +29,13 @@ class RewardConfig:
             "how many windows a pass lets a hotkey's deltas into the updates that follow", "windows"
         )
     )
+    dues: float = field(
+        default=1.0,
+        metadata=meaning(
+            "what a newly registered hotkey has to work before it is paid, as a share of what a "
+            "failed audit costs; less than 1 where a registration costs the rest on chain"
+        ),
+    )
 
     def __post_init__(self) -> None:
         for name in ("moving_alpha", "audit_rate"):
@@ -34,14 +43,21 @@ class RewardConfig:
                 raise ValueError(f"rewards.{name} must be in (0, 1], not {getattr(self, name)}")
         if self.trust_windows < 0:
             raise ValueError(f"rewards.trust_windows must not be negative: {self.trust_windows}")
+        if not 0.0 <= self.dues <= MOST_DUES:
+            raise ValueError(f"rewards.dues must be from 0 to {MOST_DUES:g}, not {self.dues}")
+
+    @property
+    def penalty(self) -> float:
+        """What a failed audit costs: (1-q)/q windows' pay."""
+        return (1.0 - self.audit_rate) / self.audit_rate
 
 
 @dataclass(frozen=True)
 class Standing:
     """What a validator holds of one hotkey since its registration at `registered_at`.
 
-    `moving` is the moving average of what its windows earned; `debt`: windows of pay that failed
-    audits take back; `score` and `gate`: those of its last audit.
+    `moving` is the moving average of what its windows earned; `debt`: windows of pay that it has
+    yet to work without being paid; `score` and `gate`: those of its last audit.
     """
 
     registered_at: int
@@ -49,6 +65,16 @@ class Standing:
     score: float = 0.0
     gate: float = 0.0
     debt: float = 0.0
+
+
+def newcomer(registered_at: int, config: RewardConfig) -> Standing:
+    """A hotkey of which nothing is known yet: it owes its dues.
+
+    Otherwise a debt would be cheaper to leave behind, by registering anew, than to work off: pay
+    your dues, in E. Friedman and P. Resnick, The Social Cost of Cheap Pseudonyms (2001). While it
+    owes them, somebody audits each of its windows, so that only work pays them.
+    """
+    return Standing(registered_at, debt=config.dues * config.penalty)
 
 
 def audited(standing: Standing, score: float, gate: float) -> Standing:
@@ -74,8 +100,7 @@ def failed(standing: Standing, config: RewardConfig) -> Standing:
     failure; the penalty takes just their pay back, so cheating never pays. It is a debt and not a
     negative reward, which a moving average would forget before it had been paid.
     """
-    penalty = (1.0 - config.audit_rate) / config.audit_rate
-    owing = replace(standing, debt=standing.debt + penalty)
+    owing = replace(standing, debt=standing.debt + config.penalty)
     return _move(owing, config, min(0.0, standing.score))
 
 

@@ -48,8 +48,8 @@ class SimulationPlan:
 
     `peers`: all miners; `hostile`: how many are of which kind, a name of
     `boltzmann.simulate.adversaries` or of `rogues`; `audit_rate`, `moving_alpha`,
-    `trust_windows`, `full_rate` and `age_max` as in the run's config; `pages_per_member`: pages of
-    PAGE_CHARACTERS bytes; `happenings`: what is done to the network as a window opens.
+    `dues`, `trust_windows`, `full_rate` and `age_max` as in the run's config; `pages_per_member`:
+    pages of PAGE_CHARACTERS bytes; `happenings`: what is done to the network as a window opens.
     Raises: ConfigError.
     """
 
@@ -60,6 +60,7 @@ class SimulationPlan:
     hostile: Mapping[str, int] = field(default_factory=dict)
     audit_rate: float = 0.25
     moving_alpha: float = 0.1
+    dues: float = 1.0
     trust_windows: int = 10
     full_rate: float = 0.125
     age_max: int = 16
@@ -166,6 +167,7 @@ class SimulationPlan:
                 moving_alpha=self.moving_alpha,
                 audit_rate=self.audit_rate,
                 trust_windows=self.trust_windows,
+                dues=self.dues,
             ),
             audit=AuditConfig(
                 points=512,

@@ -21,6 +21,7 @@ _KINDS: dict[str, type] = {
     "pages_per_member": int,
     "audit_rate": float,
     "moving_alpha": float,
+    "dues": float,
     "trust_windows": int,
     "full_rate": float,
     "age_max": int,

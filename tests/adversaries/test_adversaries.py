@@ -18,6 +18,7 @@ from boltzmann.protocol.rejection import Reason
 from boltzmann.protocol.scoring import AuditConfig, Comparison
 from boltzmann.simulate.adversaries import REGISTERED, described, rogue_named
 from boltzmann.simulate.adversaries.base import Adversary, adversary
+from boltzmann.simulate.adversaries.patience import WAYS
 from boltzmann.simulate.network import Network
 from boltzmann.simulate.plan import SimulationPlan
 from boltzmann.simulate.results import PeerResult, SimulationResult
@@ -75,7 +76,7 @@ WHY: dict[str, Reason] = {
     "zero": Reason.GATE,
 }
 HARMLESS = {"bucket-change", "overwrite"}  # what they do comes when nobody looks any more
-PATIENT = {"alie", "ipm", "recycled"}  # they are honest first
+PATIENT = {"alie", "ipm"}  # they are honest first
 STALLING = {"two-receipts", "trickling", "unreadable"}  # validators of no stake
 VALIDATORS = {"false-alarms", "patron", "weight-copier", *STALLING}
 HIDING = {"hiding"}
@@ -164,7 +165,7 @@ def test_patience_does_not_help_where_nearly_every_window_is_audited() -> None:
 
 
 def test_poison_off_the_audit_points_is_found_by_full_audits() -> None:
-    kinds = ("alie", "ipm", "sleeper1-off-points", "recycled")
+    kinds = ("alie", "ipm", "sleeper1-off-points", "recycler1-half-pages")
     result = simulate(
         SimulationPlan(7, 3, 10, hostile=dict.fromkeys(kinds, 1), audit_rate=1.0, seed=3)
     )
@@ -174,9 +175,22 @@ def test_poison_off_the_audit_points_is_found_by_full_audits() -> None:
         assert peer.rejected.keys() == {Reason.GATE.value}
         assert peer.accepted >= 1
         assert peer.pay < result.honest_pay
-    # Without its debt, a recycled hotkey enters again as soon as it has passed again.
-    (recycled,) = of_kind(result, "recycled")
+    # A hotkey that registered anew enters again as soon as it has passed again.
+    (recycled,) = of_kind(result, "recycler1-half-pages")
     assert recycled.rejected[Reason.GATE.value] >= 2
+
+
+@pytest.mark.parametrize(("dues", "pays"), [(0.0, True), (1.0, False)])
+def test_registering_anew_pays_only_where_newcomers_owe_nothing(dues: float, pays: bool) -> None:
+    kind = "recycler1-random"
+    result = simulate(
+        SimulationPlan(6, 3, 30, hostile={kind: 2}, audit_rate=0.125, dues=dues, seed=3)
+    )
+    assert result.is_sound
+    for peer in of_kind(result, kind):
+        assert peer.rejected[Reason.GATE.value] >= 2
+        assert (peer.pay > 0.1 * result.honest_pay) == pays
+        assert peer.pay > 0.0 or not pays
 
 
 @pytest.mark.parametrize("kind", sorted(VALIDATORS))
@@ -244,7 +258,7 @@ def test_names_that_nobody_can_read_stop_nothing_after_an_empty_window() -> None
 def test_names_make_buckets_and_have_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", "--list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(described()) == len(REGISTERED) + 3
+    assert len(lines) == len(described()) == len(REGISTERED) + len(WAYS)
     for name in REGISTERED:
         parse_address(f"http://buckets.sim/{name}0")
         assert any(line.split()[0] == name for line in lines)

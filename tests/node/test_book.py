@@ -80,6 +80,14 @@ def test_a_hotkey_that_lost_its_slot_starts_from_zero(book: Book, tmp_path: Path
     assert again.verdicts(0) == (FAIL,)
 
 
+def test_only_who_is_new_gets_the_standing_of_a_newcomer(book: Book) -> None:
+    def owing(registered_at: int) -> Standing:
+        return Standing(registered_at, debt=7.0)
+
+    book.enrol([ALICE, replace(BOB, registered_at=300), replace(BOB, hotkey="5Carl")], owing)
+    assert book.standings == {"5Alice": EARNED, "5Bob": owing(300), "5Carl": owing(200)}
+
+
 def test_who_is_gone_is_dropped(book: Book) -> None:
     book.enrol([BOB])
     assert set(book.standings) == {"5Bob"}
@@ -122,7 +130,7 @@ DAMAGED = {
 def test_a_damaged_file_is_an_error_that_names_it_and_the_mend(tmp_path: Path, text: str) -> None:
     path = tmp_path / "standings.json"
     path.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(CorruptState, match="starts from zero") as caught:
+    with pytest.raises(CorruptState, match="begins anew") as caught:
         Book(path)
     assert str(path) in str(caught.value)
 

@@ -131,3 +131,15 @@ async def test_leaving_the_run_for_a_window_ends_neither_probation_nor_debt(
         assert at.book.on_probation(ANNA)
         enrol(node, at.book, at.this, (n for n in at.script.neurons if n.hotkey != ANNA))
         assert not at.book.on_probation(ANNA), "who lost its slot is gone"
+
+
+async def test_who_is_new_or_registers_anew_owes_its_dues(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        rewards = replace(at.validator.node.run.rewards, audit_rate=0.25)
+        node = replace(at.validator.node, run=replace(at.validator.node.run, rewards=rewards))
+        at.book[ANNA] = replace(at.book[ANNA], moving=0.8)
+        enrol(node, at.book, at.this, at.script.neurons)
+        assert (at.book[ANNA].moving, at.book[ANNA].debt) == (0.8, 0.0), "it was there before"
+        again = [replace(n, registered_at=n.registered_at + 9) for n in at.script.neurons]
+        enrol(node, at.book, at.this, again)
+        assert (at.book[ANNA].moving, at.book[ANNA].debt) == (0.0, 3.0)

@@ -16,6 +16,7 @@ from boltzmann.node.audit import audit_until, decide_open, plan, refuse
 from boltzmann.node.conduct import spread
 from boltzmann.node.round import Task
 from boltzmann.protocol.alarms import Judged
+from boltzmann.protocol.auditing import responsible
 from boltzmann.protocol.receipts import Verdict
 
 
@@ -122,6 +123,29 @@ async def test_an_audit_is_certain_where_nobody_has_looked_for_too_long(
         await at.ingest()
         await plan(node, at.book, at.this)
         assert [task.hotkey for task in at.this.queue] == [Keys("bert").hotkey]
+
+
+async def test_one_validator_looks_at_each_window_of_who_is_in_debt(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        for name in ("anna", "bert", "carl", "dora"):
+            at.upload(name, await at.work(name))
+        node = trusting(at, audit_rate=1e-9)
+        owing = {Keys(name).hotkey for name in ("anna", "bert", "carl")}
+        for hotkey in owing:
+            at.book[hotkey] = replace(at.book[hotkey], debt=0.5)
+        await at.ingest()
+        await plan(node, at.book, at.this)
+        assert {task.hotkey for task in at.this.queue} == owing
+        assert all(task.page is not None for task in at.this.queue)
+        two = {node.hotkey: 10**9, "5Val": 10**9}
+        at.this.council = replace(at.this.council, stakes=two)
+        await plan(node, at.book, at.this)
+        close_hash = await node.blocks.hash(node.clock.close(1))
+        own = {hotkey for hotkey in owing if responsible(close_hash, hotkey, two) == node.hotkey}
+        assert {task.hotkey for task in at.this.queue} == own
+        assert 0 < len(own) < len(owing), "the other one looks at the rest"
 
 
 async def test_a_pass_is_renewed_in_its_last_window_and_the_delta_enters_meanwhile(

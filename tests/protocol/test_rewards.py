@@ -16,6 +16,7 @@ from boltzmann.protocol.rewards import (
     audited,
     earned,
     failed,
+    newcomer,
     weights,
 )
 
@@ -94,6 +95,26 @@ def test_an_undetected_cheats_pay_is_taken_back_on_average(rate: float) -> None:
     paid = sum((1 - rate) ** n * rate * n for n in range(5000))
     config = RewardConfig(moving_alpha=1.0, audit_rate=rate, trust_windows=1)
     assert paid - failed(NEW, config).debt == pytest.approx(0.0, abs=1e-6)
+
+
+@given(rate=st.floats(0.02, 1.0), honest=st.integers(0, 30))
+def test_no_life_that_ends_in_cheating_earns_more_than_its_work(rate: float, honest: int) -> None:
+    """A life: dues worked off under audits, `honest` windows of work, then cheating that costs
+    nothing, found with chance q in each window; and anew, under another hotkey."""
+    config = RewardConfig(1.0, rate, trust_windows=1)
+    standing, worked = audited(newcomer(0, config), 1.0, 1.0), honest
+    assert weights({"a": standing}) == {}
+    while standing.debt > 0.0:
+        standing = earned(standing, config)
+        worked += 1
+    cheated = sum((1 - rate) ** n * rate * n for n in range(5000))
+    assert honest + cheated <= worked + 1e-6
+
+
+def test_a_newcomer_owes_its_dues_and_nothing_else_is_known_of_it() -> None:
+    assert newcomer(200, CONFIG) == Standing(200, debt=CONFIG.penalty)
+    assert newcomer(200, replace(CONFIG, dues=2.5)) == Standing(200, debt=10.0)
+    assert newcomer(200, replace(CONFIG, dues=0.0)) == Standing(200)
 
 
 @given(config=CONFIGS, events=EVENTS)

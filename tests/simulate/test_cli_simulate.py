@@ -24,7 +24,8 @@ def test_one_command_prints_who_got_what(capsys: pytest.CaptureFixture[str]) -> 
     assert main([*ARGUMENTS, "--adversary", "idle:1"]) == 0
     shown = capsys.readouterr()
     rows = {line.split()[0]: line.split() for line in shown.out.splitlines()}
-    assert rows["honest"][1:4] == ["2", "1.000", "3.0"]
+    assert rows["honest"][1:4] == ["2", "0.000", "3.0"]
+    assert "nobody was paid yet" in shown.out
     assert rows["idle"][1:4] == ["1", "0.000", "0.0"]
     assert "3 of 3 windows had an update; roots equal" in shown.out
     assert "window 3/3" in shown.err

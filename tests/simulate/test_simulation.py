@@ -21,7 +21,7 @@ from boltzmann.simulate.run import simulate
 from boltzmann.simulate.store import Late
 from boltzmann.train.gradients import Delta
 
-SMALL = {"peers": 5, "validators": 3, "windows": 5, "hostile": {"half": 1, "copy": 1}}
+SMALL = {"peers": 5, "validators": 3, "windows": 5, "hostile": {"half": 1, "copy": 1}, "dues": 0.0}
 
 
 @cache
@@ -118,7 +118,7 @@ def test_a_miner_may_join_late_and_another_leave_for_its_uid() -> None:
         gone, uids = network.nodes["honest0"], network.ledger.neurons(network.ledger.height)
         assert gone.node.hotkey not in {neuron.hotkey for neuron in uids}
 
-    plan = SimulationPlan(4, 3, 7, happenings={3: swap, 4: come})
+    plan = SimulationPlan(4, 3, 7, dues=0.0, happenings={3: swap, 4: come})
     result = simulate(plan)
     assert result.is_sound
     gone, late = peer(result, "honest0"), peer(result, "late")

@@ -1,9 +1,8 @@
-"""Attacks on who is who: other hotkeys, other buckets, a hotkey that begins anew."""
+"""Attacks on who is who: other hotkeys, other buckets."""
 
 from __future__ import annotations
 
-from boltzmann.node.conduct import Honest
-from boltzmann.node.miner import Work, mine_window
+from boltzmann.node.miner import Work
 from boltzmann.node.node import Node
 from boltzmann.node.objects import commit_key, delta_key
 from boltzmann.protocol.commitment import Commitment, Role
@@ -14,13 +13,9 @@ from boltzmann.simulate.adversaries.base import (
     Forger,
     adversary,
     bucket,
-    is_caught,
-    is_trusted,
     known_of,
-    ledger,
     peers_of,
 )
-from boltzmann.simulate.adversaries.faking import HalfPages
 from boltzmann.simulate.adversaries.timing import other_delta
 
 
@@ -117,36 +112,3 @@ class BucketChange(Forger):
                 commit = seal_commit(run, window, digest(sealed), node.hotkey, node.keys.sign)
                 objects[commit_key(run, window)] = commit
                 objects[delta_key(run, window)] = sealed
-
-
-@adversary("recycled")
-class Recycled(HalfPages):
-    """Honest until trusted, then trains half its pages; once caught, it registers anew, debt-free.
-
-    What a registration costs on chain is not reckoned.
-    """
-
-    earns = "work"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self._turned = -1  # the first window of cheating since it registered
-
-    async def window(self, node: Node, window: int) -> None:
-        if self._turned < 0 and is_trusted(node):
-            self._turned = window
-        if self._turned < 0:
-            self.work += 1.0
-            await mine_window(node, Honest(), window)
-            return
-        await super().window(node, window)
-        await node.blocks.until(node.clock.decide(window) - 1)
-        if await is_caught(node, window, self._turned):
-            self._turned = -1
-            chain, hotkey = ledger(node), node.hotkey
-
-            def again() -> None:
-                chain.deregister(hotkey)
-                chain.register(hotkey)
-
-            chain.at(chain.height + 1, again)

@@ -3,6 +3,7 @@
 sleeper-NAME      honest for 10 windows of trust, then NAME for ever (sleeper30-NAME: for 30)
 sometimes-NAME    NAME in a quarter of the windows of trust (sometimes50-NAME: in 50%)
 relapser-NAME     honest for 10 windows of trust, then NAME until caught, and again
+recycler-NAME     as a relapser, but registers anew each time (recycler10-NAME: for 10, else 1)
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from collections.abc import Callable
 from boltzmann.node.conduct import Honest
 from boltzmann.node.miner import mine_window
 from boltzmann.node.node import Node
-from boltzmann.simulate.adversaries.base import Adversary, coin, is_caught, is_trusted
+from boltzmann.simulate.adversaries.base import Adversary, coin, is_caught, is_trusted, ledger
 
-PATTERN = re.compile(r"(sleeper|sometimes|relapser)(\d{1,6})?-(.+)")
+PATTERN = re.compile(r"(sleeper|sometimes|relapser|recycler)(\d{1,6})?-(.+)")
 
 
 class Patient(Adversary):
@@ -28,9 +29,12 @@ class Patient(Adversary):
         self.number = number
         self.inner = attack(name)
         self.trusted = 0  # windows of trust since it was caught last
+        self.turned = -1  # the first window of cheating since then
+        self.caught_in = -2
 
     async def window(self, node: Node, window: int) -> None:
-        self.trusted += is_trusted(node)
+        if window > self.caught_in + 1:  # the update between them is from before
+            self.trusted += is_trusted(node)
         if self.cheats(node, window):
             before = self.inner.work
             await self.inner.window(node, window)
@@ -73,13 +77,37 @@ class Relapser(Patient):
     async def after(self, node: Node, window: int) -> None:
         if not self.cheats(node, window):
             return
+        if self.turned < 0:
+            self.turned = window
         await node.blocks.until(node.clock.decide(window) - 1)
-        if await is_caught(node, window, self.first_cheat or 0):
-            self.trusted = 0
+        if await is_caught(node, window, self.turned):
+            self.trusted, self.turned, self.caught_in = 0, -1, window
+            await self.caught(node, window)
+
+    async def caught(self, node: Node, window: int) -> None:
+        """What it does about having been caught."""
+
+
+class Recycler(Relapser):
+    """NAME after 1 window of trust until it is caught, then anew under another registration.
+
+    It leaves its debt behind and begins with a newcomer's dues. What a registration costs on chain
+    is not reckoned.
+    """
+
+    async def caught(self, node: Node, window: int) -> None:
+        chain, hotkey = ledger(node), node.hotkey
+
+        def again() -> None:
+            chain.deregister(hotkey)
+            chain.register(hotkey)
+
+        chain.at(chain.height + 1, again)
 
 
 WAYS: dict[str, tuple[type[Patient], int]] = {
     "sleeper": (Sleeper, 10),
     "sometimes": (Sometimes, 25),
     "relapser": (Relapser, 10),
+    "recycler": (Recycler, 1),
 }
