@@ -20,7 +20,7 @@ from boltzmann.node.cheats import CHEATS
 from boltzmann.protocol.clock import INCLUSION_BLOCKS, WindowClock
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.rewards import RewardConfig
-from boltzmann.protocol.scoring import GateConfig
+from boltzmann.protocol.scoring import AuditConfig, GateConfig
 from boltzmann.protocol.seeds import derive
 
 NETUID = 220
@@ -142,7 +142,9 @@ class Plan:
                 eps=1e-8,
                 weight_decay=0.0,
             ),
-            gate=GateConfig(gate_min=0.99, tensor_min=0.95, norm_min=0.9, norm_max=1.1),
+            # Those of an fp32 run whose machines compute alike: docs/gate.md.
+            gate=GateConfig(gate_min=0.9995, tensor_min=0.95, norm_min=0.9, norm_max=1.1),
+            audit=AuditConfig(share_mean_min=0.999),
             rewards=RewardConfig(moving_alpha=0.1, audit_rate=1.0, trust_windows=10),
         )
 
