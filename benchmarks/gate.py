@@ -1,8 +1,8 @@
 """How far apart honest work and cheats are in an audit's figures, and where the thresholds lie.
 
     python -m benchmarks.gate [--windows 0 5 100 500] [--models 0.86M 3M] [--pages 8] [--samples 2]
-                              [--rows 3] [--between 2] [--device cpu] [--quick] [--svg FILE]
-                              [--out benchmarks/results/gate.json] [--states FOLDER]
+                              [--rows 3] [--between 2] [--codec bf16] [--device cpu] [--quick]
+                              [--out benchmarks/results/gate.json] [--svg FILE] [--states FOLDER]
 
 Four honest members train each model for so many windows, of `--between` pages a member so that it
 takes less long; in the `--samples` windows that follow, they compute all their `--pages`,
@@ -46,6 +46,7 @@ from benchmarks.gate_ways import Way, honest_ways
 from benchmarks.machine import machine_facts
 from boltzmann.node.conduct import Offer
 from boltzmann.node.worker import pick_device
+from boltzmann.protocol.codec import Codec
 from boltzmann.train.model import parameter_shapes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,6 +83,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--between", type=int, default=2, help="pages of a member in windows not measured"
     )
+    parser.add_argument("--codec", choices=[codec.value for codec in Codec], default="bf16")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     parser.add_argument("--quick", action="store_true", help="one model, few windows")
     parser.add_argument("--out", type=Path)
@@ -104,7 +106,8 @@ def _options() -> argparse.Namespace:
 
 
 def _extent(options: argparse.Namespace) -> Extent:
-    return Extent(options.pages, options.rows, max(options.windows) + options.samples)
+    windows = max(options.windows) + options.samples
+    return Extent(options.pages, options.rows, windows, Codec(options.codec))
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -112,6 +115,7 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
     return {
         "pages": options.pages,
         "rows": options.rows,
+        "codec": options.codec,
         "pages_between": options.between,
         "members": len(MEMBERS),
         "windows": _extent(options).windows,
@@ -172,8 +176,9 @@ def _measure(
         tempfile.TemporaryDirectory() as folder,
         open_training(model, _extent(options), device, Path(folder)) as training,
     ):
-        # Another number of pages comes to another state.
-        states = options.states / f"{model}-{options.between}" if options.states else None
+        # Another number of pages, or other values that travel, come to another state.
+        name = f"{model}-{options.between}" + ("-fp32" if options.codec == "fp32" else "")
+        states = options.states / name if options.states else None
         if states and windows[0] > 0:
             _resume(states, windows[0], training)
         for trained in range(training.trained, windows[-1] + options.samples):

@@ -23,7 +23,7 @@ from boltzmann.protocol.aggregate import aggregate, norm
 from boltzmann.protocol.codec import Codec
 from boltzmann.protocol.documents import digest
 from boltzmann.protocol.points import Points, draw
-from boltzmann.protocol.scoring import OnPage
+from boltzmann.protocol.scoring import AuditConfig, GateConfig, OnPage
 from boltzmann.protocol.slices import Slice, select
 from boltzmann.train import checkpoint
 from boltzmann.train.gradients import Delta
@@ -34,6 +34,7 @@ Floats = NDArray[np.float32]
 
 MEMBERS = ("miner-1", "miner-2", "miner-3", "miner-4")
 SEED = bytes(32)
+GATE = GateConfig(gate_min=0.99, tensor_min=0.95, norm_min=0.9, norm_max=1.1)
 _LOCAL = Plan().run_config().model
 MODELS: dict[str, ModelConfig] = {
     "0.86M": _LOCAL,
@@ -43,11 +44,13 @@ MODELS: dict[str, ModelConfig] = {
 
 @dataclass(frozen=True)
 class Extent:
-    """A run's size: pages a member, rows a page, and windows, which its learning rates follow."""
+    """A run's size: pages a member, rows a page, and windows, which its learning rates follow; and
+    how its values travel."""
 
     pages: int
     rows: int
     windows: int
+    codec: Codec = Codec.BF16
 
 
 @dataclass(frozen=True)
@@ -210,7 +213,8 @@ def open_training(
 
 
 def gate_run(model: str, extent: Extent) -> RunConfig:
-    """The local network's run, with this model and of this extent."""
+    """The local network's run, with this model and of this extent, and with thresholds that leave
+    room for machines that compute otherwise."""
     run = Plan(windows=extent.windows).run_config()
     name = f"{model}-{extent.pages}-{extent.rows}-{extent.windows}".replace(".", "_")
     data = replace(
@@ -219,8 +223,15 @@ def gate_run(model: str, extent: Extent) -> RunConfig:
         rows_per_page=extent.rows,
         members_max=len(MEMBERS),
     )
-    identity = replace(run.run, id=name)
-    return replace(run, run=identity, data=data, model=MODELS[model])
+    return replace(
+        run,
+        run=replace(run.run, id=name),
+        data=data,
+        model=MODELS[model],
+        exchange=replace(run.exchange, codec=extent.codec),
+        gate=GATE,
+        audit=AuditConfig(),
+    )
 
 
 @dataclass(frozen=True)
