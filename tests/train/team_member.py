@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from threads_kit import threads
-from train_kit import TIED, TINY, Tokens, model_state, token_batch
+from train_kit import COMPILES, TIED, TINY, Tokens, model_state, token_batch
 
 from boltzmann.errors import DataError, StateError
 from boltzmann.protocol.points import draw
@@ -23,6 +24,9 @@ from boltzmann.train.team import Team, join_team
 
 BATCHES = (token_batch("one", 5), token_batch("two", 1), token_batch("three", 2))
 HOWS = {"plain": How(), "parts": How(sequences=1, checkpointing=True, logits=400)}
+ROUNDED = {"bf16": How(precision=torch.bfloat16)}
+if COMPILES:
+    ROUNDED["bf16-compiled"] = How(precision=torch.bfloat16, compiled=True)
 ORDER = (0, 1, 2)
 MISSING = 9
 
@@ -71,6 +75,12 @@ def compute(team: Team) -> dict[str, Any]:
                     model.gradient(load, (0, MISSING), points)
                 except DataError as error:
                     found[f"{key}-error"] = np.array([str(error)])
+        state = model_state(Path(folder) / "rounded")
+        for label, how in ROUNDED.items():
+            model = ShardedModel(TINY, how, team)
+            model.refresh(state.parameters if team.leads else None)
+            model.gradient(load, ORDER, None)
+            found[f"{label}-slice"] = model.on_slice(select(state.layout, bytes(32)))
     return found
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from shutil import which
-from sysconfig import get_path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from train_kit import BOTH, TINY, Tokens, model_state, token_batch
+from train_kit import BOTH, COMPILER, TINY, Tokens, model_state, token_batch
 
 from boltzmann.config import ModelConfig, Precision
 from boltzmann.errors import DataError
@@ -24,10 +22,6 @@ from boltzmann.train.how import How, usual
 from boltzmann.train.model import build_model
 
 Floats = NDArray[np.float32]
-COMPILER = pytest.mark.skipif(
-    which("g++") is None or not Path(get_path("include"), "Python.h").exists(),
-    reason="torch.compile needs g++ and Python's headers on a CPU",
-)
 BATCHES = (token_batch("one", 5), token_batch("two", 1), token_batch("three", 2))
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from team_member import BATCHES, HOWS
-from train_kit import BOTH, TIED, TINY, model_state
+from train_kit import BOTH, COMPILER, TIED, TINY, model_state
 
 from boltzmann.config import ModelConfig
 from boltzmann.protocol.points import draw
@@ -103,6 +103,18 @@ def test_the_two_are_alike_enough_for_any_gate(found: Values, tmp_path: Path) ->
     one = gradient(model, BATCHES).on_slice(chosen).astype(np.float64)
     two = found["untied-plain-slice"].astype(np.float64)
     assert one @ two / np.sqrt((one @ one) * (two @ two)) >= 0.9999
+
+
+@COMPILER
+def test_in_bf16_a_teams_compiled_layers_round_as_others_do(found: Values) -> None:
+    def slice_of(label: str) -> NDArray[np.float64]:
+        values = found[f"{label}-slice"].astype(np.float64)
+        return values / np.linalg.norm(values)
+
+    apart = np.linalg.norm(slice_of("bf16-compiled") - slice_of("bf16"))
+    from_exact = np.linalg.norm(slice_of("untied-plain") - slice_of("bf16"))
+    assert from_exact > 1e-3
+    assert apart < 0.01 * from_exact
 
 
 def test_a_leaders_orders_come_to_the_same(found: Values, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
+from sysconfig import get_path
 
 import numpy as np
 import pytest
@@ -36,6 +38,10 @@ TINY = ModelConfig(
     num_key_value_heads=2,
 )
 TIED = ModelConfig(**{**vars(TINY), "tie_word_embeddings": True})
+COMPILES = which("g++") is not None and Path(get_path("include"), "Python.h").exists()
+COMPILER = pytest.mark.skipif(
+    not COMPILES, reason="torch.compile needs g++ and Python's headers on a CPU"
+)
 BOTH = pytest.mark.parametrize("config", [TINY, TIED], ids=["untied", "tied"])
 SHAPES: Shapes = {"a": (3,), "b.weight": (5, 7), "c": (4, 4)}
 
