@@ -75,27 +75,43 @@ async def plan(node: Node, book: Book, this: Round) -> None:
     for hotkey in sorted(this.received.keys() - probation):
         if not _is_known(node, book, this, hotkey):
             fresh.append(Task(hotkey, None if book.suspects(hotkey) else _spot(node, this)))
-        elif _is_due(node, book, this, hotkey, close_hash):
+        elif _is_due(node, book, this, hotkey):
             full = node.private.random() < node.run.audit.full_rate or hotkey in book.unsettled
             others.append(Task(hotkey, None if full else _spot(node, this)))
     chances = [Task(hotkey) for hotkey in second_chance(close_hash, probation)]
     this.queue = [*_shuffled(node, fresh), *chances, *_shuffled(node, others)]
 
 
-def _is_due(node: Node, book: Book, this: Round, hotkey: str, close_hash: bytes) -> bool:
-    """Whether to audit a trusted hotkey: by lot, to renew its pass, or as nobody has for long.
+async def watch(node: Node, book: Book, this: Round) -> None:
+    """Queue, before anything else, the trusted who are in debt or whom nobody has audited for long,
+    if it is for this node to look at them.
 
-    One of the validators looks at whoever is in debt: only work pays it off.
+    Only once the window is decided, when deltas are neither shown nor read any more. One page is
+    enough, unless the last one did not tell.
     """
+    decide_hash = await node.blocks.hash(node.clock.decide(this.window))
+    drawn_by_lot = {task.hotkey: task for task in this.queue if not task.accuser}
+    undecided = {task.hotkey for task in this.open}
+    stakes, ours = this.council.stakes, []
+    for hotkey in sorted(this.received.keys() - this.passed - this.unpaid - undecided):
+        if not _is_known(node, book, this, hotkey):
+            continue
+        owes = book[hotkey].debt > 0.0
+        neglected = is_neglected(book.age(hotkey, this.window), node.run.audit.age_max)
+        if (owes or neglected) and responsible(decide_hash, hotkey, stakes) == node.hotkey:
+            page = None if hotkey in book.unsettled else _spot(node, this)
+            ours.append(drawn_by_lot.get(hotkey, Task(hotkey, page)))
+            this.watched |= {hotkey} if owes else set()
+    this.queue = [*_shuffled(node, ours), *(task for task in this.queue if task not in ours)]
+
+
+def _is_due(node: Node, book: Book, this: Round, hotkey: str) -> bool:
+    """Whether to audit a trusted hotkey by lot, or to renew its pass."""
     stakes, rules = this.council.stakes, node.run.rewards
     total = sum(stakes.values())
     odds = chance(rules.audit_rate, stakes.get(node.hotkey, 0) / total if total else 0.0)
     renewing = renewal(this.window - book.audited[hotkey], rules.trust_windows)
-    if node.private.random() < max(odds, renewing):
-        return True
-    neglected = is_neglected(book.age(hotkey, this.window), node.run.audit.age_max)
-    watched = neglected or book[hotkey].debt > 0.0
-    return watched and responsible(close_hash, hotkey, stakes) == node.hotkey
+    return node.private.random() < max(odds, renewing)
 
 
 def _spot(node: Node, this: Round) -> int | None:
@@ -287,7 +303,8 @@ def _record(node: Node, book: Book, this: Round, task: Task, finding: Finding | 
             book.convict(verdict)
     if refusal is not None and hotkey not in this.unpaid:
         this.unpaid.add(hotkey)
-        book[hotkey] = failed(book[hotkey], node.run.rewards)
+        credited = this.credited.pop(hotkey, 0.0)
+        book[hotkey] = failed(book[hotkey], node.run.rewards, credited)
         _report_refusal(node, this, hotkey, refusal)
 
 
@@ -295,10 +312,11 @@ def settle(node: Node, book: Book, this: Round) -> None:
     """Credit the round to whose work counts as done: who passed, or is trusted and unaudited.
 
     Who failed is on probation from here on, and earns only where it was looked at. Nothing moves
-    for those whose spot audit failed narrowly when no time was left for a full one.
+    for those whose spot audit failed narrowly when no time was left for a full one, nor for who is
+    in debt and was this node's to look at, in vain.
     """
     _convict(node, book, this)
-    unknown = {task.hotkey for task in this.open}
+    unknown = {task.hotkey for task in this.open} | (this.watched - this.passed)
     for hotkey in this.members:
         if hotkey in this.unpaid or hotkey in unknown:
             continue
@@ -306,6 +324,8 @@ def settle(node: Node, book: Book, this: Round) -> None:
         if not done and not book.on_probation(hotkey):
             continue
         if book.counts(hotkey, this.window, "paid"):
+            if done:
+                this.credited[hotkey] = max(0.0, book[hotkey].score)
             credit = earned if done else unearned
             book[hotkey] = credit(book[hotkey], node.run.rewards)
 

@@ -88,7 +88,8 @@ class Round:
     passed, and what audits failed; `told`: how many of those this node has told the others of;
     `unpaid`: who gets nothing for this window; `receipts` by witness, once they are read;
     `alarms`: failed audits of others, of this window or earlier ones, to be looked at; `open`: full
-    audits of the trusted whose spot audit did not tell, for when all others are done.
+    audits of the trusted whose spot audit did not tell, for when all others are done; `watched`:
+    who is in debt and for this node to look at; `credited`: what the window has earned whom.
     """
 
     duty: Duty
@@ -110,6 +111,8 @@ class Round:
     receipts: Mapping[str, Receipt] = field(default_factory=dict)
     alarms: list[Alarm] = field(default_factory=list)
     open: list[Task] = field(default_factory=list)
+    watched: set[str] = field(default_factory=set)
+    credited: dict[str, float] = field(default_factory=dict)
 
     @property
     def window(self) -> int:

@@ -7,7 +7,16 @@ from collections.abc import Awaitable
 
 from boltzmann.node.agree import agree
 from boltzmann.node.alarms import hear, heed, look_into, overhear, sound, told_by_receipts
-from boltzmann.node.audit import audit_until, decide_open, enrol, plan, refuse, report, settle
+from boltzmann.node.audit import (
+    audit_until,
+    decide_open,
+    enrol,
+    plan,
+    refuse,
+    report,
+    settle,
+    watch,
+)
 from boltzmann.node.book import Book
 from boltzmann.node.budget import tell_budget
 from boltzmann.node.checkpoints import Checkpoints
@@ -68,12 +77,14 @@ async def validate(node: Node) -> None:
 async def conclude(node: Node, book: Book, rounds: list[Round], block: int) -> None:
     """While the miners train: audits of the last window, and what others found wrong before."""
     if rounds:
+        await watch(node, book, rounds[-1])
         await look_into(node, book, rounds, block, newcomers=False)
     for this in rounds:
         await decide_open(node, book, this, block)
         this.control = bytearray()  # half a slice's memory
     if rounds:
         settle(node, book, rounds[-1])
+        book.save()
         report(node, book, rounds[-1])
 
 

@@ -54,13 +54,14 @@ def is_heard(stake: int, stakes: Mapping[str, int]) -> bool:
     return False
 
 
-def responsible(close_hash: bytes, hotkey: str, stakes: Mapping[str, int]) -> str:
-    """Which validator must audit a hotkey that is in debt, or that nobody has audited for long.
+def responsible(decide_hash: bytes, hotkey: str, stakes: Mapping[str, int]) -> str:
+    """Which validator must audit a hotkey that is in debt, or that nobody has audited for long; ""
+    if there is none.
 
-    Drawn by stake from the window's closing hash, so that one validator's neglect lasts until
-    another is drawn.
+    Drawn by stake from the window's deciding hash: one validator's neglect lasts until another is
+    drawn, and nobody knows its auditor while deltas are read, so as to hide its own from that one.
     """
-    return drawn(derive(close_hash, "auditor", hotkey), stakes)[0]
+    return next(iter(drawn(derive(decide_hash, "auditor", hotkey), stakes)), "")
 
 
 def second_chance(close_hash: bytes, hotkeys: Collection[str]) -> tuple[str, ...]:

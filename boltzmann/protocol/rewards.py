@@ -92,15 +92,16 @@ def earned(standing: Standing, config: RewardConfig) -> Standing:
     return _move(owing, config, standing.score - kept)
 
 
-def failed(standing: Standing, config: RewardConfig) -> Standing:
+def failed(standing: Standing, config: RewardConfig, credited: float = 0.0) -> Standing:
     """After a window that failed an audit: no reward (its score, if that is negative), and a
     penalty of (1-q)/q windows' pay.
 
     A cheat that is audited with chance q gets through (1-q)/q windows on average before each
     failure; the penalty takes just their pay back, so cheating never pays. It is a debt and not a
-    negative reward, which a moving average would forget before it had been paid.
+    negative reward, which a moving average would forget before it had been paid. `credited`: what
+    the window had earned before that was known, which is owed back.
     """
-    owing = replace(standing, debt=standing.debt + config.penalty)
+    owing = replace(standing, debt=standing.debt + config.penalty + credited)
     return _move(owing, config, min(0.0, standing.score))
 
 

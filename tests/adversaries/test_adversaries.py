@@ -187,10 +187,23 @@ def test_registering_anew_pays_only_where_newcomers_owe_nothing(dues: float, pay
         SimulationPlan(6, 3, 30, hostile={kind: 2}, audit_rate=0.125, dues=dues, seed=3)
     )
     assert result.is_sound
+    assert result.honest_pay > 0.1
     for peer in of_kind(result, kind):
         assert peer.rejected[Reason.GATE.value] >= 2
         assert (peer.pay > 0.1 * result.honest_pay) == pays
         assert peer.pay > 0.0 or not pays
+
+
+def test_dues_are_worked_off_under_audits_where_there_are_hardly_any_others() -> None:
+    kind = "recycler1-random"
+    plan = SimulationPlan(
+        6, 3, 30, hostile={kind: 2}, audit_rate=1 / 32, dues=0.2, trust_windows=128, age_max=64
+    )
+    result = simulate(plan)
+    assert result.is_sound
+    assert result.honest_pay > 0.1
+    for peer in of_kind(result, kind):
+        assert (peer.pay, peer.rejected[Reason.GATE.value] >= 5) == (0.0, True)
 
 
 @pytest.mark.parametrize("kind", sorted(VALIDATORS))

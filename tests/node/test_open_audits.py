@@ -101,7 +101,8 @@ async def test_what_an_older_round_left_open_waits_for_the_newer_ones_audits(
         await at.ingest()
         older = replace(at.this, open=[Task(anna)], queue=[])
         at.this.queue = [Task(bert, 0)]
-        await conclude(node, at.book, [older, at.this], CLOCK.decide(1))
+        await at.script.advance(CLOCK.decide(1))
+        await conclude(node, at.book, [older, at.this], CLOCK.decide(1) + 1)
         assert [e["hotkey"] for e in at.validator.told.of("audited")] == [bert, anna]
 
 

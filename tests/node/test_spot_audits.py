@@ -12,7 +12,7 @@ from node_kit import CLOCK, Made, made
 from scripted_chain import Keys
 
 from boltzmann.node.alarms import hear
-from boltzmann.node.audit import audit_until, decide_open, plan, refuse
+from boltzmann.node.audit import audit_until, decide_open, plan, refuse, settle, watch
 from boltzmann.node.conduct import spread
 from boltzmann.node.round import Task
 from boltzmann.protocol.alarms import Judged
@@ -122,7 +122,11 @@ async def test_an_audit_is_certain_where_nobody_has_looked_for_too_long(
         at.this.council = alone  # so that it is this node's turn to look
         await at.ingest()
         await plan(node, at.book, at.this)
+        assert at.this.queue == []
+        await at.script.advance(CLOCK.decide(1))
+        await watch(node, at.book, at.this)
         assert [task.hotkey for task in at.this.queue] == [Keys("bert").hotkey]
+        assert at.this.watched == set(), "it owes nothing"
 
 
 async def test_one_validator_looks_at_each_window_of_who_is_in_debt(
@@ -137,15 +141,49 @@ async def test_one_validator_looks_at_each_window_of_who_is_in_debt(
             at.book[hotkey] = replace(at.book[hotkey], debt=0.5)
         await at.ingest()
         await plan(node, at.book, at.this)
-        assert {task.hotkey for task in at.this.queue} == owing
-        assert all(task.page is not None for task in at.this.queue)
+        assert at.this.queue == []
+        await at.script.advance(CLOCK.decide(1))
         two = {node.hotkey: 10**9, "5Val": 10**9}
         at.this.council = replace(at.this.council, stakes=two)
-        await plan(node, at.book, at.this)
-        close_hash = await node.blocks.hash(node.clock.close(1))
-        own = {hotkey for hotkey in owing if responsible(close_hash, hotkey, two) == node.hotkey}
-        assert {task.hotkey for task in at.this.queue} == own
+        await watch(node, at.book, at.this)
+        decide_hash = await node.blocks.hash(node.clock.decide(1))
+        own = {hotkey for hotkey in owing if responsible(decide_hash, hotkey, two) == node.hotkey}
+        assert {task.hotkey for task in at.this.queue} == at.this.watched == own
         assert 0 < len(own) < len(owing), "the other one looks at the rest"
+        at.this.council = replace(at.this.council, stakes={node.hotkey: 10**9})
+        lot = Task(Keys("dora").hotkey)
+        at.this.queue = [lot, Task(Keys("anna").hotkey)]
+        await watch(node, at.book, at.this)
+        pages = {task.hotkey: task.page for task in at.this.queue}
+        assert at.this.queue[-1] == lot, "debts come first"
+        assert pages.keys() == {*owing, lot.hotkey}
+        assert pages[Keys("anna").hotkey] is None, "the lot was for all pages"
+        assert None not in (pages[Keys("bert").hotkey], pages[Keys("carl").hotkey])
+
+
+async def test_a_debt_that_was_this_nodes_to_look_at_is_not_worked_off_unseen(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        for name in ("anna", "bert"):
+            at.upload(name, await at.work(name))
+        node = trusting(at, audit_rate=1e-9)
+        anna, bert = Keys("anna").hotkey, Keys("bert").hotkey
+        for hotkey in (anna, bert):
+            at.book[hotkey] = replace(at.book[hotkey], debt=5.0, score=0.5)
+        await at.ingest()
+        await plan(node, at.book, at.this)
+        await at.script.advance(CLOCK.decide(1))
+        await watch(node, at.book, at.this)
+        assert at.this.watched == {anna, bert}
+        at.this.queue = [task for task in at.this.queue if task.hotkey == anna]
+        await audit_until(node, at.book, at.this, CLOCK.decide(1) + 1, newcomers=False)
+        assert at.this.passed == {anna}
+        settle(node, at.book, at.this)
+        score = at.standing("anna").score
+        assert score > 0.5
+        assert at.standing("anna").debt == pytest.approx(5.0 - score)
+        assert (at.standing("bert").debt, at.standing("bert").moving) == (5.0, 0.0)
 
 
 async def test_a_pass_is_renewed_in_its_last_window_and_the_delta_enters_meanwhile(
