@@ -60,6 +60,7 @@ PATIENT = {
     "relapser10-random": 2,
     "recycler1-half-pages": 2,
     "recycler1-random": 2,
+    "recycler1-dodging": 2,
     "recycler10-half-pages": 1,
     "recycler10-random": 1,
 }

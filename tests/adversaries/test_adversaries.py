@@ -35,6 +35,7 @@ WHY: dict[str, Reason] = {
     "copy-signs": Reason.GATE,
     "denormal": Reason.GATE,
     "faked-page": Reason.GATE,
+    "dodging": Reason.GATE,
     "foreign-signature": Reason.BAD_SIGNATURE,
     "half": Reason.GATE,
     "half-pages": Reason.GATE,
@@ -194,8 +195,8 @@ def test_registering_anew_pays_only_where_newcomers_owe_nothing(dues: float, pay
         assert peer.pay > 0.0 or not pays
 
 
-def test_dues_are_worked_off_under_audits_where_there_are_hardly_any_others() -> None:
-    kind = "recycler1-random"
+@pytest.mark.parametrize("kind", ["recycler1-random", "recycler1-dodging"])
+def test_dues_are_worked_off_under_audits_where_there_are_hardly_any_others(kind: str) -> None:
     plan = SimulationPlan(
         6, 3, 30, hostile={kind: 2}, audit_rate=1 / 32, dues=0.2, trust_windows=128, age_max=64
     )

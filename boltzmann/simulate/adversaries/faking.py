@@ -18,9 +18,17 @@ from boltzmann.node.membership import Peer
 from boltzmann.node.node import Node
 from boltzmann.node.worker import Worker
 from boltzmann.ports import TokenBatch
+from boltzmann.protocol.auditing import responsible
 from boltzmann.protocol.points import Points
 from boltzmann.protocol.slices import Slice
-from boltzmann.simulate.adversaries.base import Adversary, adversary, made_up, pages_of, parts
+from boltzmann.simulate.adversaries.base import (
+    Adversary,
+    adversary,
+    bucket,
+    made_up,
+    pages_of,
+    parts,
+)
 from boltzmann.simulate.text import SmallPages
 from boltzmann.train.gradients import Delta
 
@@ -52,6 +60,27 @@ for _name, _conduct in ADVERSARIES.items():
             {"__doc__": _conduct.__doc__, "conduct": _conduct, "effort": _effort},
         )
     )
+
+
+@adversary("dodging")
+class Dodging(BuiltIn):
+    """Sends noise, and hides it from one validator a window, which might be the one to look."""
+
+    conduct = ADVERSARIES["random"]
+
+    async def offer(
+        self, node: Node, window: int, chosen: Slice, delta: Delta, members: list[Peer]
+    ) -> Offer | None:
+        close_hash = await node.blocks.hash(node.clock.close(window))
+        stakes = (await node.councils.at(window)).stakes
+        hidden = responsible(close_hash, node.hotkey, stakes)
+
+        def serve(reader: str, key: str, stored: bytes | None) -> bytes | None:
+            return None if reader == hidden and key.endswith(f"/{window}/delta") else stored
+
+        store = bucket(node)
+        store.buckets.serve[store.address] = serve
+        return await super().offer(node, window, chosen, delta, members)
 
 
 @adversary("zero")
