@@ -12,6 +12,7 @@ from scripted_chain import Keys
 
 from boltzmann.audit.verdicts import _outcome
 from boltzmann.node.audit import Finding, audit_until, decide_open, plan, settle
+from boltzmann.node.book import Book
 from boltzmann.node.round import Task
 from boltzmann.node.validator import conclude
 
@@ -104,6 +105,9 @@ async def test_what_an_older_round_left_open_waits_for_the_newer_ones_audits(
         await at.script.advance(CLOCK.decide(1))
         await conclude(node, at.book, [older, at.this], CLOCK.decide(1) + 1)
         assert [e["hotkey"] for e in at.validator.told.of("audited")] == [bert, anna]
+        assert at.standing("bert").moving > 0.0
+        again = Book(tmp_path / "standings.json")
+        assert again.standings == at.book.standings, "what was credited outlives a kill"
 
 
 async def test_what_an_update_or_an_alarm_waits_for_is_decided_at_once(
