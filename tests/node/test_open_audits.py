@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from audit_scene import Scene, scene, trusting
 from node_kit import CLOCK, Made
+from numpy.linalg import norm
 from scripted_chain import Keys
 
 from boltzmann.audit.verdicts import _outcome
@@ -16,15 +17,19 @@ from boltzmann.node.book import Book
 from boltzmann.node.round import Task
 from boltzmann.node.validator import conclude
 
+NARROW = 0.985  # a page's rho: it fails alone, and in the mean with an honest one passes
 
-def blurred(at: Scene, work: Made, blur: float, pages: int) -> Made:
-    """So much of its length in noise on the first pages' shares, wherever no sum tells."""
+
+def blurred(at: Scene, work: Made, rho: float, pages: int) -> Made:
+    """So much noise on the first pages' shares, wherever no sum tells, that their gate is `rho`."""
     on_points, _ = at.this.points.meet(at.this.chosen)
+    control = at.this.control_points
     shares = work.shares.copy()
     for share in shares[:pages]:
         noise = np.random.default_rng(2).standard_normal(len(share)).astype(np.float32)
         noise[on_points] = 0.0
-        share += noise * np.float32(blur * np.linalg.norm(share) / np.linalg.norm(noise))
+        own = share - control * ((control @ share) / (control @ control))
+        share += noise * np.float32(np.sqrt(rho**-2 - 1) * norm(own) / norm(noise))
     return replace(work, shares=shares)
 
 
@@ -32,9 +37,9 @@ async def test_what_fails_a_spot_audit_narrowly_is_decided_by_a_full_one(
     s3: str, tmp_path: Path
 ) -> None:
     async with scene(s3, tmp_path) as at:
-        blurs = {"anna": (0.11, 1), "bert": (0.11, 2), "carl": (2.0, 1), "dora": (0.0, 0)}
-        for name, (blur, pages) in blurs.items():
-            at.upload(name, blurred(at, await at.work(name), blur, pages))
+        blurs = {"anna": (NARROW, 1), "bert": (NARROW, 2), "carl": (0.5, 1), "dora": (1.0, 0)}
+        for name, (rho, pages) in blurs.items():
+            at.upload(name, blurred(at, await at.work(name), rho, pages))
         node = trusting(at)
         await at.ingest()
         assert at.this.refused == {}
@@ -74,7 +79,7 @@ async def test_where_no_time_is_left_nothing_moves_and_the_next_audit_is_full(
 ) -> None:
     async with scene(s3, tmp_path) as at:
         for name in ("anna", "bert"):
-            at.upload(name, blurred(at, await at.work(name), 0.11, 1 if name == "anna" else 0))
+            at.upload(name, blurred(at, await at.work(name), NARROW, 1 if name == "anna" else 0))
         node, anna, bert = trusting(at), Keys("anna").hotkey, Keys("bert").hotkey
         await at.ingest()
         at.this.queue = [Task(anna, 0), Task(bert, 0)]
@@ -115,7 +120,7 @@ async def test_what_an_update_or_an_alarm_waits_for_is_decided_at_once(
 ) -> None:
     async with scene(s3, tmp_path) as at:
         for name in ("anna", "bert", "carl"):
-            at.upload(name, blurred(at, await at.work(name), 0.11, 1))
+            at.upload(name, blurred(at, await at.work(name), NARROW, 1))
         node = trusting(at)
         anna, bert, carl = (Keys(name).hotkey for name in ("anna", "bert", "carl"))
         await at.ingest()
