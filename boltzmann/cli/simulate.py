@@ -26,7 +26,18 @@ _NUMBERS = (
     ("--windows", 200, "windows to train"),
     ("--seed", 1, "everything follows from it"),
 )
-_COLUMNS = ("kind", "peers", "pay", "windows", "accepted", "audits", "rejected", "delay", "p95")
+_COLUMNS = (
+    "kind",
+    "peers",
+    "pay",
+    "windows",
+    "accepted",
+    "bad",
+    "audits",
+    "rejected",
+    "delay",
+    "p95",
+)
 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -135,6 +146,7 @@ def table(result: SimulationResult) -> str:
                 f"{kind.pay:.3f}",
                 f"{kind.windows:.1f}",
                 f"{kind.accepted:.1f}",
+                f"{kind.bad:.1f}",
                 f"{kind.audits:.1f}",
                 str(kind.rejected),
                 _delay(kind.delay_median),
@@ -146,9 +158,10 @@ def table(result: SimulationResult) -> str:
         "  ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))) for row in rows
     ]
     lines += [
-        "pay: mean share of one peer, an honest miner's being 1; windows, accepted and audits are "
-        "means per peer; rejected counts all of a kind's; delay: windows from the first cheat to "
-        "the first failed audit, median and p95",
+        "pay: mean share of one peer, an honest miner's being 1; windows in which it sent a delta, "
+        "deltas accepted, bad ones of these, and audits by any validator are means per peer; "
+        "rejected: windows in which a validator refused something, of all of the kind together; "
+        "delay: windows from the first cheat to the first failed audit, median and p95",
         f"loss {result.loss_first:.4f} -> {result.loss_last:.4f} nats per token on pages nobody "
         f"trains on; {result.updates} of {result.windows} windows had an update; roots "
         f"{'equal' if result.agreed else 'DIFFER'}, the last {result.root[:16]}",

@@ -48,7 +48,8 @@ class PeerResult:
 
 @dataclass(frozen=True)
 class KindResult:
-    """All peers of one kind. `pay`: as a share of one honest miner's; delays in windows.
+    """All peers of one kind. `pay`: as a share of one honest miner's; `bad`: cheating deltas that
+    entered updates; delays in windows.
 
     A cheat that was never caught counts as an infinite delay.
     """
@@ -58,6 +59,7 @@ class KindResult:
     pay: float
     windows: float
     accepted: float
+    bad: float
     audits: float
     rejected: int
     delay_median: float | None
@@ -116,6 +118,7 @@ class SimulationResult:
             pay=fmean(peer.pay for peer in peers) / honest if honest else 0.0,
             windows=fmean(peer.windows for peer in peers),
             accepted=fmean(peer.accepted for peer in peers),
+            bad=fmean(peer.bad_before + peer.bad_after for peer in peers),
             audits=fmean(peer.audits for peer in peers),
             rejected=sum(sum(peer.rejected.values()) for peer in peers),
             delay_median=median(delays) if delays else None,

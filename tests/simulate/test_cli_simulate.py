@@ -123,7 +123,7 @@ def result(*, agreed: bool = True, refused: bool = False) -> SimulationResult:
     caught = 2 if refused else None
     honest = PeerResult("honest0", "honest", "5h", 4, 4, 9, {}, 0.5, None, caught)
     cheats = [
-        PeerResult(f"late{i}", "late", f"5{i}", 4, 2, 3, {"gate": 2}, 0.1, 1, found)
+        PeerResult(f"late{i}", "late", f"5{i}", 4, 2, 3, {"gate": 2}, 0.1, 1, found, 1, i)
         for i, found in enumerate((2, 4, None))
     ]
     return SimulationResult(
@@ -135,10 +135,11 @@ def test_the_table_says_how_long_cheats_went_unnoticed() -> None:
     kinds = {kind.kind: kind for kind in result().kinds}
     late = kinds["late"]
     assert (late.delay_median, late.delay_p95, late.rejected) == (3, math.inf, 6)
+    assert (late.bad, kinds["honest"].bad) == (2.0, 0.0)
     assert late.pay == pytest.approx(0.2)
     assert kinds["honest"].delay_median is None
     lines = table(result()).splitlines()
-    assert lines[2].split() == ["late", "3", "0.200", "4.0", "2.0", "3.0", "6", "3", "never"]
+    assert lines[2].split() == ["late", "3", "0.200", "4.0", "2.0", "2.0", "3.0", "6", "3", "never"]
     assert json.loads(json.dumps(result().document()))["kinds"][1]["delay_p95"] == "never"
 
 
