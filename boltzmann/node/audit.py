@@ -101,7 +101,8 @@ async def watch(node: Node, book: Book, this: Round) -> None:
         if (owes or neglected) and responsible(decide_hash, hotkey, stakes) == node.hotkey:
             page = None if hotkey in book.unsettled else _spot(node, this)
             ours.append(drawn_by_lot.get(hotkey, Task(hotkey, page)))
-            this.watched |= {hotkey} if owes else set()
+            if owes:
+                this.watched.add(hotkey)
     this.queue = [*_shuffled(node, ours), *(task for task in this.queue if task not in ours)]
 
 

@@ -72,7 +72,7 @@ def newcomer(registered_at: int, config: RewardConfig) -> Standing:
 
     Otherwise a debt would be cheaper to leave behind, by registering anew, than to work off: pay
     your dues, in E. Friedman and P. Resnick, The Social Cost of Cheap Pseudonyms (2001). While it
-    owes them, somebody audits each of its windows, so that only work pays them.
+    owes them, one validator is to audit each of its windows, so that work pays them.
     """
     return Standing(registered_at, debt=config.dues * config.penalty)
 

@@ -14,6 +14,7 @@ from scripted_chain import Keys
 from boltzmann.node.alarms import hear
 from boltzmann.node.audit import audit_until, decide_open, plan, refuse, settle, watch
 from boltzmann.node.conduct import spread
+from boltzmann.node.node import Node
 from boltzmann.node.round import Task
 from boltzmann.protocol.alarms import Judged
 from boltzmann.protocol.auditing import responsible
@@ -28,6 +29,15 @@ async def off_the_points(at: Scene, name: str) -> Made:
     values = noise * honest.values.std()
     values[here] = honest.values[here]
     return replace(honest, values=values)
+
+
+async def watching(at: Scene, node: Node) -> None:
+    """Up to what this node must look at once the window is decided, with nothing drawn by lot."""
+    await at.ingest()
+    await plan(node, at.book, at.this)
+    assert at.this.queue == []
+    await at.script.advance(CLOCK.decide(1))
+    await watch(node, at.book, at.this)
 
 
 async def test_a_spot_audit_recomputes_one_page_and_finds_who_made_its_share_up(
@@ -120,11 +130,7 @@ async def test_an_audit_is_certain_where_nobody_has_looked_for_too_long(
         told = {"5Val": words["anna"], "5Dust": words["bert"], "5Nobody": words["bert"]}
         hear(node, at.book, [at.this], told)
         at.this.council = alone  # so that it is this node's turn to look
-        await at.ingest()
-        await plan(node, at.book, at.this)
-        assert at.this.queue == []
-        await at.script.advance(CLOCK.decide(1))
-        await watch(node, at.book, at.this)
+        await watching(at, node)
         assert [task.hotkey for task in at.this.queue] == [Keys("bert").hotkey]
         assert at.this.watched == set(), "it owes nothing"
 
@@ -139,13 +145,9 @@ async def test_one_validator_looks_at_each_window_of_who_is_in_debt(
         owing = {Keys(name).hotkey for name in ("anna", "bert", "carl")}
         for hotkey in owing:
             at.book[hotkey] = replace(at.book[hotkey], debt=0.5)
-        await at.ingest()
-        await plan(node, at.book, at.this)
-        assert at.this.queue == []
-        await at.script.advance(CLOCK.decide(1))
         two = {node.hotkey: 10**9, "5Val": 10**9}
         at.this.council = replace(at.this.council, stakes=two)
-        await watch(node, at.book, at.this)
+        await watching(at, node)
         decide_hash = await node.blocks.hash(node.clock.decide(1))
         own = {hotkey for hotkey in owing if responsible(decide_hash, hotkey, two) == node.hotkey}
         assert {task.hotkey for task in at.this.queue} == at.this.watched == own
@@ -171,10 +173,7 @@ async def test_a_debt_that_was_this_nodes_to_look_at_is_not_worked_off_unseen(
         anna, bert = Keys("anna").hotkey, Keys("bert").hotkey
         for hotkey in (anna, bert):
             at.book[hotkey] = replace(at.book[hotkey], debt=5.0, score=0.5)
-        await at.ingest()
-        await plan(node, at.book, at.this)
-        await at.script.advance(CLOCK.decide(1))
-        await watch(node, at.book, at.this)
+        await watching(at, node)
         assert at.this.watched == {anna, bert}
         at.this.queue = [task for task in at.this.queue if task.hotkey == anna]
         await audit_until(node, at.book, at.this, CLOCK.decide(1) + 1, newcomers=False)

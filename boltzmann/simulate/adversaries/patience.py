@@ -29,7 +29,6 @@ class Patient(Adversary):
         self.number = number
         self.inner = attack(name)
         self.trusted = 0  # windows of trust since it was caught last
-        self.turned = -1  # the first window of cheating since then
         self.caught_in = -2
 
     async def window(self, node: Node, window: int) -> None:
@@ -77,11 +76,10 @@ class Relapser(Patient):
     async def after(self, node: Node, window: int) -> None:
         if not self.cheats(node, window):
             return
-        if self.turned < 0:
-            self.turned = window
+        turned = min((w for w in self.cheated if w > self.caught_in), default=window)
         await node.blocks.until(node.clock.decide(window) - 1)
-        if await is_caught(node, window, self.turned):
-            self.trusted, self.turned, self.caught_in = 0, -1, window
+        if await is_caught(node, window, turned):
+            self.trusted, self.caught_in = 0, window
             await self.caught(node, window)
 
     async def caught(self, node: Node, window: int) -> None:
