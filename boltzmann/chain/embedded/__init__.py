@@ -17,13 +17,15 @@ and the time it stood lies between the blocks N and N + 1.
 
 It has no peers and no forks, so each block is final as soon as it is there: the finalized head is
 the head. Calls cost no fees, and there is no MEV shield and no multisig. With commit-reveal on,
-weights are taken sealed and never opened: that takes a beacon from outside.
+weights are taken sealed, and opened once `publish_pulse` has brought the drand beacon's signature
+of their round; on a real chain its own off-chain workers fetch that from the public beacon.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +33,17 @@ from boltzmann.chain.embedded.genesis import Genesis, GenesisNeuron, create_chai
 from boltzmann.errors import ChainUnavailable
 
 if TYPE_CHECKING:
+    from boltzmann.chain.embedded.ledger import Ledger
     from boltzmann.chain.embedded.substrate import EmbeddedSubstrate
 
-__all__ = ["EmbeddedSubstrate", "Genesis", "GenesisNeuron", "create_chain", "release_chain"]
+__all__ = [
+    "EmbeddedSubstrate",
+    "Genesis",
+    "GenesisNeuron",
+    "create_chain",
+    "publish_pulse",
+    "release_chain",
+]
 
 
 def release_chain(path: Path, until: int | None = None) -> None:
@@ -43,11 +53,27 @@ def release_chain(path: Path, until: int | None = None) -> None:
     Raises: ConfigError when `path` is not the file of an embedded chain, ChainUnavailable when the
     file does not answer.
     """
+    with _ledger(path) as ledger:
+        ledger.release(until)
+
+
+def publish_pulse(path: Path, round_number: int, signature: str) -> int:
+    """Bring the drand quicknet beacon's signature of a round, in hex; returns the block it is in.
+
+    Sealed weights of that round are opened in their reveal epoch; a wrong signature opens none.
+    Raises: as `release_chain`.
+    """
+    with _ledger(path) as ledger:
+        return ledger.publish_pulse(round_number, signature)
+
+
+@contextmanager
+def _ledger(path: Path) -> Iterator[Ledger]:
     from boltzmann.chain.embedded.ledger import Ledger
 
     try:
         with closing(Ledger(path)) as ledger:
-            ledger.release(until)
+            yield ledger
     except sqlite3.Error as error:
         raise ChainUnavailable(f"the chain's file {path} does not answer: {error}") from error
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from boltzmann.chain.embedded import accounts, runtime
+from boltzmann.chain.embedded import accounts, runtime, timelocked
 from boltzmann.chain.embedded.clock import Clock
 from boltzmann.chain.embedded.extrinsic import Extrinsic
 from boltzmann.chain.embedded.rules import CallFailed
@@ -145,6 +145,15 @@ class Ledger:
             )
             self._storage.append(included)
         return included
+
+    def publish_pulse(self, round_number: int, signature: str) -> int:
+        """Bring the drand beacon's signature (hex) of a round; returns the block that has it."""
+        with self._storage.writing():
+            chain = self._storage.chain()
+            self._seal_up_to_now()
+            state = View(self._storage, self._open_block())
+            timelocked.write_pulse(state, chain.netuid, round_number, signature)
+        return state.block
 
     def release(self, until: int | None) -> None:
         """Let the clock run to the end of block `until`, or for good.

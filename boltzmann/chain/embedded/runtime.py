@@ -22,7 +22,12 @@ from boltzmann.chain.embedded.rules import CallFailed, Event
 from boltzmann.chain.embedded.staking import add_stake
 from boltzmann.chain.embedded.storage import View
 from boltzmann.chain.embedded.subnet import PALLET
-from boltzmann.chain.embedded.timelocked import MOST_BYTES, commit_mechanism_weights, commit_weights
+from boltzmann.chain.embedded.timelocked import (
+    MOST_BYTES,
+    commit_mechanism_weights,
+    commit_weights,
+    open_due,
+)
 from boltzmann.chain.embedded.weights import set_mechanism_weights, set_weights
 
 _U8, _U16, _U64 = unsigned(8), unsigned(16), unsigned(64)
@@ -100,4 +105,5 @@ def dispatch(state: View, signer: str, call: Call, calls: Calls) -> list[Event]:
 
 def end_epoch(state: View, netuid: int) -> None:
     """What the end of a block does when it is the last of an epoch; other blocks do nothing."""
+    open_due(state, netuid)
     epoch.run(state, netuid)

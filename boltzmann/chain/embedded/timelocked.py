@@ -1,7 +1,10 @@
 """Weights that are sealed until a drand round, on a subnet with commit-reveal on.
 
-The checks are those of subtensor's commit_timelocked_weights. What is committed stays sealed: the
-real chain opens it with the beacon's signature of that round, and here there is no beacon.
+The checks are those of subtensor's commit_timelocked_weights. The chain opens them in the epoch
+that lies RevealPeriodEpochs after their commit's, as soon as it has the beacon's signature of their
+round (its reveal_crv3_commits): at once if it comes within that epoch, before Yuma consensus if it
+was there. What cannot be opened, or was sealed by another than its sender, is dropped; so is what
+has no signature when its epoch is over.
 """
 
 from __future__ import annotations
@@ -10,16 +13,20 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from boltzmann.chain.embedded.rules import Event, require
+import bittensor_core
+from bittensor.sp_core import ss58_decode
+
+from boltzmann.chain.embedded.rules import CallFailed, Event, require
 from boltzmann.chain.embedded.storage import View
 from boltzmann.chain.embedded.subnet import PALLET, Subnet
-from boltzmann.chain.embedded.weights import require_pace, require_staked
+from boltzmann.chain.embedded.weights import put_weights, require_pace, require_staked
 from boltzmann.protocol.chainview import epoch_index
 
 MOST_BYTES = 5000
 VERSION = 4  # of the sealed format; the SDK's own
 MOST_UNREVEALED = 10
 _COMMITS = "TimelockedWeightCommits"
+_BEACON = "Drand"
 
 
 def commit_mechanism_weights(state: View, hotkey: str, arguments: Mapping[str, Any]) -> list[Event]:
@@ -61,3 +68,73 @@ def commit_weights(state: View, hotkey: str, arguments: Mapping[str, Any]) -> li
         "round": reveal_round,
     }
     return [(PALLET, "TimelockedWeightsCommitted", attributes)]
+
+
+def write_pulse(state: View, netuid: int, round_number: int, signature: str) -> None:
+    """Drand.write_pulse: keep the beacon's signature (hex) of a round, and open what waits for it.
+
+    It is not checked against the beacon's key: a wrong one opens nothing.
+    """
+    pulse = {"round": round_number, "signature": signature}
+    state.put(_BEACON, "Pulses", round_number, value=pulse)
+    open_due(state, netuid)
+
+
+def open_due(state: View, netuid: int) -> None:
+    """Open the weights whose epoch it is and whose round the beacon has signed; drop older ones."""
+    subnet = Subnet(state, netuid)
+    epoch = epoch_index(state.block, netuid, subnet.number("Tempo"))
+    due = epoch - subnet.number("RevealPeriodEpochs")
+    for (_, committed), rows in state.entries(PALLET, _COMMITS, netuid):
+        if committed < due:
+            state.put(PALLET, _COMMITS, netuid, committed, value=None)
+        elif committed == due:
+            closed = [row for row in rows if not _opened(subnet, row)]
+            state.put(PALLET, _COMMITS, netuid, committed, value=closed or None)
+
+
+def _opened(subnet: Subnet, row: list[Any]) -> bool:
+    """Whether a commit is done with: its weights are set, or they never can be."""
+    hotkey, _, commit, reveal_round = row
+    pulse = subnet.state.get(_BEACON, "Pulses", reveal_round)
+    if pulse is None:
+        return False
+    sealed = bytes.fromhex(commit[2:])
+    # The SDK's own framing of a ciphertext: its length and bytes, then the round.
+    framed = _compact(len(sealed)) + sealed + reveal_round.to_bytes(8, "little")
+    try:
+        payload = bittensor_core.decrypt_with_signature(framed, pulse["signature"])
+        sender, uids, values, version = _payload(payload)
+        if sender == ss58_decode(hotkey):
+            put_weights(subnet, hotkey, uids, values, version)
+    except (ValueError, CallFailed):
+        pass  # neither sealed weights nor ones that the subnet takes: the real chain drops them too
+    return True
+
+
+def _payload(data: bytes) -> tuple[bytes, list[int], list[int], int]:
+    """(public key, uids, values, version key) of SCALE's WeightsTlockPayload.
+
+    Raises: ValueError.
+    """
+    at = 0
+
+    def take(count: int) -> bytes:
+        nonlocal at
+        at += count
+        if at > len(data):
+            raise ValueError(f"the payload ends after {len(data)} bytes, not {at}")
+        return data[at - count : at]
+
+    def vector(width: int) -> list[int]:
+        first = take(1)
+        length = int.from_bytes(first + take((1 << (first[0] & 3)) - 1), "little") >> 2
+        items = take(length * width)
+        return [int.from_bytes(items[i : i + width], "little") for i in range(0, len(items), width)]
+
+    return bytes(vector(1)), vector(2), vector(2), int.from_bytes(take(8), "little")
+
+
+def _compact(number: int) -> bytes:
+    """SCALE's compact form of a number from 64 to 16383: MOST_BYTES is below."""
+    return (number << 2 | 1).to_bytes(2, "little")

@@ -22,13 +22,27 @@ def set_weights(state: View, hotkey: str, arguments: Mapping[str, Any]) -> list[
     Raises: CallFailed with the pallet's error name.
     """
     subnet = Subnet(state, arguments["netuid"])
-    uids: list[int] = arguments["dests"]
-    values: list[int] = arguments["weights"]
     require(not subnet.number("CommitRevealWeightsEnabled"), "CommitRevealEnabled")
+    version_key = arguments["version_key"]
+    return put_weights(subnet, hotkey, arguments["dests"], arguments["weights"], version_key)
+
+
+def put_weights(
+    subnet: Subnet, hotkey: str, uids: list[int], values: list[int], version_key: int
+) -> list[Event]:
+    """Replace the hotkey's row. With commit-reveal on its pace was that of its sealed weights.
+
+    Raises: CallFailed with the pallet's error name.
+    """
     require(len(uids) == len(values), "WeightVecNotEqualSize")
     require(subnet.exists(), "MechanismDoesNotExist")
     require(len(uids) <= subnet.size(), "UidsLengthExceedUidsInSubNet")
-    uid = _require_caller(subnet, hotkey, arguments["version_key"])
+    uid = require_staked(subnet, hotkey)
+    # A subnet that names no version takes every one; a newer caller than asked for is welcome.
+    require(version_key >= subnet.number("WeightsVersionKey"), "IncorrectWeightVersionKey")
+    sealed_before = bool(subnet.number("CommitRevealWeightsEnabled"))
+    if not sealed_before:
+        require_pace(subnet, uid, "SettingWeightsTooFast")
     on_self_only = uids == [uid]
     require(on_self_only or bool(subnet.vector("ValidatorPermit")[uid]), "NeuronNoValidatorPermit")
     require(len(set(uids)) == len(uids), "DuplicateUids")
@@ -39,17 +53,9 @@ def set_weights(state: View, hotkey: str, arguments: Mapping[str, Any]) -> list[
     largest = max(values, default=0)
     require(on_self_only or largest * U16_MAX <= limit * sum(values), "MaxWeightExceeded")
     subnet.put_row("Weights", uid, list(zip(uids, _upscaled(values), strict=True)))
-    subnet.put_element("LastUpdate", uid, state.block)
+    if not sealed_before:
+        subnet.put_element("LastUpdate", uid, subnet.state.block)
     return [(PALLET, "WeightsSet", {"netuid": subnet.netuid, "uid": uid})]
-
-
-def _require_caller(subnet: Subnet, hotkey: str, version_key: int) -> int:
-    """The caller's uid, once it is registered, staked, up to date and not too fast."""
-    uid = require_staked(subnet, hotkey)
-    # A subnet that names no version takes every one; a newer caller than asked for is welcome.
-    require(version_key >= subnet.number("WeightsVersionKey"), "IncorrectWeightVersionKey")
-    require_pace(subnet, uid, "SettingWeightsTooFast")
-    return uid
 
 
 def require_staked(subnet: Subnet, hotkey: str) -> int:
