@@ -12,8 +12,9 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from math import ceil, inf
 from multiprocessing import get_context
-from statistics import fmean
+from statistics import fmean, median
 from typing import Any
 
 from boltzmann.simulate.adversaries import REGISTERED
@@ -78,18 +79,23 @@ def _row(name: str, hostile: Mapping[str, int], result: SimulationResult) -> Row
         "bad_before": fmean(peer.bad_before for peer in bad),
         "bad_after": fmean(peer.bad_after for peer in bad),
         "uncaught": sum(peer.caught is None for peer in bad),
+        "delays": [peer.delay for peer in bad if peer.first_cheat is not None],
         "honest_refused": len(result.honest_refused),
         "agreed": result.agreed,
     }
 
 
 def summary(rows: Sequence[Row]) -> list[Row]:
-    """A row per attack, over its seeds. `above`: nats above the network without the attackers."""
+    """A row per attack, over its seeds. `above`: nats above the network without the attackers.
+
+    Delays, in windows, of all its cheats together.
+    """
     away = {row["seed"]: row["loss"] for row in rows if row["attack"] == AWAY}
     found = []
     for name in dict.fromkeys(row["attack"] for row in rows):
         of = [row for row in rows if row["attack"] == name]
         above = [row["loss"] - away[row["seed"]] for row in of]
+        delays = sorted(inf if d is None else d for row in of for d in row["delays"])
         found.append(
             {
                 "attack": name,
@@ -101,8 +107,15 @@ def summary(rows: Sequence[Row]) -> list[Row]:
                 "bad_before": fmean(row["bad_before"] for row in of),
                 "bad_after": fmean(row["bad_after"] for row in of),
                 "uncaught": fmean(row["uncaught"] for row in of),
+                "cheats": len(delays),
+                "delay_median": _finite(median(delays)) if delays else None,
+                "delay_p95": _finite(delays[ceil(0.95 * len(delays)) - 1]) if delays else None,
                 "honest_refused": sum(row["honest_refused"] for row in of),
                 "agreed": all(row["agreed"] for row in of),
             }
         )
     return found
+
+
+def _finite(windows: float) -> float | str:
+    return "never" if windows == inf else windows

@@ -19,12 +19,12 @@ from boltzmann.protocol.scoring import (
     GateConfig,
     add_up,
     compare,
-    compare_page,
     compare_shares,
     decides,
     judge,
     judge_shares,
 )
+from boltzmann.protocol.spot import Bounds, compare_page, is_doubtful
 
 QUANTILES = (0.0, 0.01, 0.5, 0.99, 1.0)
 LEAST, LOW, MEDIAN, HIGH, MOST = range(5)
@@ -110,18 +110,20 @@ def spot_audit(
     `room` is that of the share alone: at 1 a full audit has to decide.
     """
     own, control, chosen = work.pages[page], work.control, scene.chosen
-    bounds = scene.points.bounds
-    floor = limits.audit.tensor_floor
-    share = compare_page(page, offer.shares, own, control.points, bounds, floor).share
+    bounds, sent = Bounds(scene.points.bounds, chosen.bounds), (offer.shares, offer.values)
+    spot = compare_page(page, sent, own, control.points, bounds, limits.audit.tensor_floor)
+    share = spot.share
     judged = judge(share, limits.gate, chosen.layout.names)
     figures = {
         "gate": share.gate,
         "tensor": share.tensor_cosine,
         "norm": share.norm_ratio,
         "room": _room(share, limits.gate),
+        "shortfall": spot.shortfall,
     }
     at_the_door = _arrival(scene, offer)
-    if at_the_door is None and judged is not None and not decides(share, limits.audit):
+    undecided = not decides(share, limits.audit) if judged else is_doubtful(spot, limits.audit)
+    if at_the_door is None and undecided:
         return Audited(figures, full.refusal, full.tensor, unsure=True)
     return _audited(figures, at_the_door or judged, share, scene)
 

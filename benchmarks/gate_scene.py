@@ -23,8 +23,9 @@ from boltzmann.protocol.aggregate import aggregate, norm
 from boltzmann.protocol.codec import Codec
 from boltzmann.protocol.documents import digest
 from boltzmann.protocol.points import Points, draw
-from boltzmann.protocol.scoring import AuditConfig, GateConfig, OnPage
+from boltzmann.protocol.scoring import AuditConfig, GateConfig
 from boltzmann.protocol.slices import Slice, select
+from boltzmann.protocol.spot import OnPage
 from boltzmann.train import checkpoint
 from boltzmann.train.gradients import Delta
 from boltzmann.train.model import initial_parameters, parameter_shapes

@@ -100,6 +100,7 @@ OUT_OF_RANGE: list[tuple[str, str, object]] = [
     ),
     *(("audit", "share_min", value) for value in (-1.1, 0.991, 2)),
     *(("audit", "share_mean_min", value) for value in (0.89, 0.996, 2)),
+    *(("audit", "doubt", value) for value in (0.0, -0.1, 2.1)),
     ("gate", "gate_min", 0.98),  # below audit.share_mean_min
 ]
 
@@ -155,6 +156,7 @@ def test_every_number_has_a_case_of_its_own_out_of_range() -> None:
         ("audit", "tensor_floor_full", 0),
         *(("audit", "share_min", value) for value in (-1, 0.99)),
         *(("audit", "share_mean_min", value) for value in (0.9, 0.995)),
+        *(("audit", "doubt", value) for value in (0.001, 2.0)),
         ("data", "sequence_length", 2),
         ("outer", "schedule", [[0, 0]]),
     ],

@@ -10,7 +10,7 @@ from boltzmann.audit.case import Case
 from boltzmann.audit.deltas import sealed_bytes
 from boltzmann.audit.documents import Receipts
 from boltzmann.audit.line import past
-from boltzmann.node.audit import Finding, examine
+from boltzmann.node.examine import Finding, examine
 from boltzmann.node.ingest import collect, ingest
 from boltzmann.node.node import Node
 from boltzmann.node.objects import receipt_key

@@ -30,9 +30,11 @@ _COLUMNS = (
     "kind",
     "peers",
     "pay",
+    "work",
     "windows",
     "accepted",
     "bad",
+    "after",
     "audits",
     "rejected",
     "delay",
@@ -144,9 +146,11 @@ def table(result: SimulationResult) -> str:
                 kind.kind,
                 str(kind.count),
                 f"{kind.pay:.3f}",
+                "-" if kind.work is None else f"{kind.work:.1f}",
                 f"{kind.windows:.1f}",
                 f"{kind.accepted:.1f}",
                 f"{kind.bad:.1f}",
+                f"{kind.bad_after:.1f}",
                 f"{kind.audits:.1f}",
                 str(kind.rejected),
                 _delay(kind.delay_median),
@@ -158,8 +162,9 @@ def table(result: SimulationResult) -> str:
         "  ".join((row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:]))) for row in rows
     ]
     lines += [
-        "pay: mean share of one peer, an honest miner's being 1; windows in which it sent a delta, "
-        "deltas accepted, bad ones of these, and audits by any validator are means per peer; "
+        "pay: mean share of one peer, an honest miner's being 1; work in honest windows, windows "
+        "in which it sent a delta, deltas accepted, bad ones of these, of those the ones after its "
+        "first failed audit, and audits by any validator are means per peer; "
         "rejected: windows in which a validator refused something, of all of the kind together; "
         "delay: windows from the first cheat to the first failed audit, median and p95",
         f"loss {result.loss_first:.4f} -> {result.loss_last:.4f} nats per token on pages nobody "
@@ -171,6 +176,10 @@ def table(result: SimulationResult) -> str:
             "nobody was paid yet: who is new works off its dues first, "
             "(1 - audit_rate) / audit_rate windows"
         )
+    lines.append(
+        f"{result.honest_audits} audits of honest work, "
+        f"of {len(result.honest_refused)} miners some was refused"
+    )
     lines += [f"note: {note}" for note in result.notes[:10]]
     lines += [f"FAILED: work of the honest {name} was refused" for name in result.honest_refused]
     return "\n".join(lines)

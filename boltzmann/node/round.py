@@ -21,8 +21,8 @@ from boltzmann.protocol.points import Points, draw
 from boltzmann.protocol.receipts import Receipt, Verdict
 from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.reveal import Pledge
-from boltzmann.protocol.scoring import OnPage
 from boltzmann.protocol.slices import Slice, select
+from boltzmann.protocol.spot import OnPage
 from boltzmann.protocol.wire import Expected, Opened, open_object
 from boltzmann.train.gradients import Delta
 
@@ -89,7 +89,8 @@ class Round:
     `unpaid`: who gets nothing for this window; `receipts` by witness, once they are read;
     `alarms`: failed audits of others, of this window or earlier ones, to be looked at; `open`: full
     audits of the trusted whose spot audit did not tell, for when all others are done; `watched`:
-    who is in debt and for this node to look at; `credited`: what the window has earned whom.
+    who is in debt and for this node to look at; `credited`: what the window has earned whom;
+    `is_concluded`: whether it has been paid and told of, which comes once only.
     """
 
     duty: Duty
@@ -113,6 +114,7 @@ class Round:
     open: list[Task] = field(default_factory=list)
     watched: set[str] = field(default_factory=set)
     credited: dict[str, float] = field(default_factory=dict)
+    is_concluded: bool = False
 
     @property
     def window(self) -> int:

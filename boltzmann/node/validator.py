@@ -7,16 +7,7 @@ from collections.abc import Awaitable
 
 from boltzmann.node.agree import agree
 from boltzmann.node.alarms import hear, heed, look_into, overhear, sound, told_by_receipts
-from boltzmann.node.audit import (
-    audit_until,
-    decide_open,
-    enrol,
-    plan,
-    refuse,
-    report,
-    settle,
-    watch,
-)
+from boltzmann.node.audit import audit_until, decide_open, plan, watch
 from boltzmann.node.book import Book
 from boltzmann.node.budget import tell_budget
 from boltzmann.node.checkpoints import Checkpoints
@@ -28,6 +19,7 @@ from boltzmann.node.keepsake import tidy
 from boltzmann.node.laps import Laps
 from boltzmann.node.node import Node
 from boltzmann.node.payday import Payday
+from boltzmann.node.reckoning import enrol, refuse, report, settle
 from boltzmann.node.round import Duty, Round, assign, open_round
 from boltzmann.node.stages import Stage
 from boltzmann.node.vote import mirror_manifest
@@ -75,17 +67,22 @@ async def validate(node: Node) -> None:
 
 
 async def conclude(node: Node, book: Book, rounds: list[Round], block: int) -> None:
-    """While the miners train: audits of the last window, and what others found wrong before."""
-    if rounds:
-        await watch(node, book, rounds[-1])
-        await look_into(node, book, rounds, block, newcomers=False)
+    """While the miners train: audits of the last window, and what others found wrong before.
+
+    A window that broke off leaves the last round as it was: concluded before its members changed.
+    """
+    if not rounds or rounds[-1].is_concluded:
+        return
+    last = rounds[-1]
+    await watch(node, book, last)
+    await look_into(node, book, rounds, block, newcomers=False)
     for this in rounds:
         await decide_open(node, book, this, block)
         this.control = bytearray()  # half a slice's memory
-    if rounds:
-        settle(node, book, rounds[-1])
-        book.save()
-        report(node, book, rounds[-1])
+    settle(node, book, last)
+    book.save()
+    report(node, book, last)
+    last.is_concluded = True
 
 
 async def validate_window(

@@ -79,6 +79,14 @@ class AuditConfig:
         default=0.99,
         metadata=meaning("least mean ρ of all pages' shares, which a full audit looks at as well"),
     )
+    doubt: float = field(
+        default=0.15,
+        metadata=meaning(
+            "most by which the delta's cosines with the page that a spot audit recomputed may be "
+            "below what the audit points suggest, on average over tensors: beyond it a full audit "
+            "decides"
+        ),
+    )
 
     def __post_init__(self) -> None:
         """Raises: ValueError naming what is out of range."""
@@ -96,6 +104,8 @@ class AuditConfig:
                 f"audit.share_min must be from -1 to audit.share_mean_min ({self.share_mean_min}), "
                 f"not {self.share_min}"
             )
+        if not 0.0 < self.doubt <= 2.0:
+            raise ValueError(f"audit.doubt must be in (0, 2], not {self.doubt}")
 
 
 @dataclass(frozen=True)
@@ -154,48 +164,6 @@ def compare(
         tensor=worst,
         tensor_cosine=cosines[worst],
         norm_ratio=_norm_ratio(dd, gg),
-    )
-
-
-@dataclass(frozen=True)
-class OnPage:
-    """Values on the audit points `[points] float32` and on the slice `[n] float32`."""
-
-    points: Floats
-    slice: Floats
-
-
-@dataclass(frozen=True)
-class Spot:
-    """A spot audit's figures.
-
-    `share`: the page's share against its recomputation, on the audit points; `norm`: how long page
-    and points suggest that the delta's slice is.
-    """
-
-    share: Comparison
-    norm: float
-
-
-def compare_page(
-    page: int,
-    shares: Floats,
-    recomputed: OnPage,
-    control: Floats,
-    bounds: Sequence[int],
-    floor: float,
-) -> Spot:
-    """Figures of one page of an upload with `shares` `[pages, points]`.
-
-    The page's share is compared as in `compare`, on the points, whose tensors end at `bounds`. The
-    slice should be as much longer than all shares together as the page's gradient is there than on
-    the points: a rough figure (measured .2 to 2 times the true one), of which a median is taken.
-    """
-    length, points = _lengths(recomputed.slice, recomputed.points)
-    (total,) = _lengths(shares.sum(axis=0, dtype=np.float64))
-    return Spot(
-        share=compare(shares[page], recomputed.points, control, bounds, floor),
-        norm=total * length / points if points > 0.0 else 0.0,
     )
 
 
@@ -294,10 +262,6 @@ def _products(delta: Floats, recomputed: Floats, control: Floats) -> tuple[float
     d, g, c = (x.astype(np.float64) for x in (delta, recomputed, control))
     pairs = ((d, d), (g, g), (c, c), (d, g), (d, c), (g, c))
     return tuple(float(np.dot(x, y)) for x, y in pairs)
-
-
-def _lengths(*vectors: NDArray[np.floating]) -> tuple[float, ...]:
-    return tuple(float(np.sqrt(np.dot(x, x))) for x in (v.astype(np.float64) for v in vectors))
 
 
 def _norm_ratio(dd: float, gg: float) -> float:

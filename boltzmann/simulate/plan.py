@@ -174,5 +174,6 @@ class SimulationPlan:
                 full_rate=self.full_rate,
                 age_max=self.age_max,
                 share_mean_min=0.999,
+                doubt=0.25,  # with so few points and tensors, honest work is further off
             ),
         )

@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass
 from statistics import fmean, median
 from typing import Any
 
+import numpy as np
+
+from boltzmann.chain.embedded import yuma
+from boltzmann.chain.embedded.accounts import RAO_PER_TAO
 from boltzmann.simulate.chain import Payment
 from boltzmann.simulate.plan import HONEST
 
@@ -48,8 +52,9 @@ class PeerResult:
 
 @dataclass(frozen=True)
 class KindResult:
-    """All peers of one kind. `pay`: as a share of one honest miner's; `bad`: cheating deltas that
-    entered updates; delays in windows.
+    """All peers of one kind. `pay`: as a share of one honest miner's; `work`: honest windows' work,
+    None where nobody counted; `bad`: cheating deltas that entered updates, `bad_after` those after
+    the first failed audit; delays in windows.
 
     A cheat that was never caught counts as an infinite delay.
     """
@@ -57,9 +62,11 @@ class KindResult:
     kind: str
     count: int
     pay: float
+    work: float | None
     windows: float
     accepted: float
     bad: float
+    bad_after: float
     audits: float
     rejected: int
     delay_median: float | None
@@ -92,6 +99,11 @@ class SimulationResult:
         return fmean(peer.pay for peer in self.peers if peer.kind == HONEST)
 
     @property
+    def honest_audits(self) -> int:
+        """All validators' audits of all honest miners."""
+        return sum(peer.audits for peer in self.peers if peer.kind == HONEST)
+
+    @property
     def honest_refused(self) -> tuple[str, ...]:
         """Honest miners of whose work anything was refused."""
         return tuple(p.name for p in self.peers if p.kind == HONEST and p.caught is not None)
@@ -111,14 +123,17 @@ class SimulationResult:
         peers = [peer for peer in self.peers if peer.kind == kind]
         cheats = [peer for peer in peers if peer.first_cheat is not None]
         delays = sorted(math.inf if peer.delay is None else peer.delay for peer in cheats)
+        works = [peer.work for peer in peers if peer.work is not None]
         honest = self.honest_pay
         return KindResult(
             kind=kind,
             count=len(peers),
             pay=fmean(peer.pay for peer in peers) / honest if honest else 0.0,
+            work=fmean(works) if works else None,
             windows=fmean(peer.windows for peer in peers),
             accepted=fmean(peer.accepted for peer in peers),
             bad=fmean(peer.bad_before + peer.bad_after for peer in peers),
+            bad_after=fmean(peer.bad_after for peer in peers),
             audits=fmean(peer.audits for peer in peers),
             rejected=sum(sum(peer.rejected.values()) for peer in peers),
             delay_median=median(delays) if delays else None,
@@ -151,22 +166,35 @@ def shares_of_pay(payments: Sequence[Payment], blocks: Sequence[int]) -> dict[st
 
 
 def incentives(payments: Sequence[Payment]) -> dict[str, float]:
-    """hotkey -> its share of the miners' pay, from each validator's newest weights.
+    """hotkey -> its share of the miners' pay, by the chain's consensus on the newest weights."""
+    hotkeys, paid = _paid(payments)
+    shares = zip(hotkeys, paid.incentive.tolist(), strict=True)
+    return {hotkey: share for hotkey, share in shares if share > 0.0}
 
-    As the chain's consensus has it: a weight counts up to what validators with half the stake give
-    at least, so that no minority pays its friends; the stake-weighted means, normalised.
+
+def dividends(payments: Sequence[Payment]) -> dict[str, float]:
+    """validator -> its share of the validators' pay, by its share of the stake.
+
+    One is what a validator earns whose weights are the consensus. Bonds are those of the newest
+    weights alone, without the chain's moving average of earlier ones.
     """
+    hotkeys, paid = _paid(payments)
     newest = {payment.validator: payment for payment in payments}
-    half = sum(payment.stake for payment in newest.values()) / 2
-    ranks: dict[str, float] = {}
-    for hotkey in sorted({hotkey for payment in newest.values() for hotkey in payment.shares}):
-        rows = [(payment.shares.get(hotkey, 0.0), payment.stake) for payment in newest.values()]
-        reached, limit = 0.0, 0.0
-        for share, stake in sorted(rows, reverse=True):
-            reached += stake
-            if reached > half:
-                limit = share
-                break
-        ranks[hotkey] = sum(min(share, limit) * stake for share, stake in rows)
-    total = sum(ranks.values())
-    return {hotkey: rank / total for hotkey, rank in ranks.items() if rank > 0.0}
+    total = sum(payment.stake for payment in newest.values())
+    return {
+        hotkey: float(paid.dividends[hotkeys.index(hotkey)]) * total / payment.stake
+        for hotkey, payment in newest.items()
+    }
+
+
+def _paid(payments: Sequence[Payment]) -> tuple[list[str], yuma.Outcome]:
+    """Every hotkey that pays or is paid, and what consensus makes of each validator's newest."""
+    newest = {payment.validator: payment for payment in payments}
+    hotkeys = sorted({*newest, *(h for payment in newest.values() for h in payment.shares)})
+    places = {hotkey: place for place, hotkey in enumerate(hotkeys)}
+    weights, stake = np.zeros((len(hotkeys), len(hotkeys))), np.zeros(len(hotkeys), np.int64)
+    for validator, payment in newest.items():
+        stake[places[validator]] = round(payment.stake * RAO_PER_TAO)
+        for hotkey, share in payment.shares.items():
+            weights[places[validator], places[hotkey]] = share
+    return hotkeys, yuma.run(weights, stake, np.zeros_like(weights), bonds_alpha=1.0)

@@ -134,11 +134,13 @@ async def test_once_their_epoch_is_over_they_are_lost(tmp_path: Path) -> None:
 
 
 @in_the_past
-async def test_a_wrong_signature_opens_nothing(tmp_path: Path) -> None:
+async def test_a_wrong_signature_opens_nothing_and_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "chain"
     await committed(path)
     publish_pulse(path, ROUND, ANOTHERS)
     assert await weights_at(path, REVEALS) == {}
+    block = publish_pulse(path, ROUND, SIGNATURE)
+    assert await weights_at(path, block) == {0: ROW}
 
 
 @in_the_past

@@ -12,7 +12,7 @@ import pytest
 
 from boltzmann.cli.main import main
 from boltzmann.errors import ConfigError
-from boltzmann.node import audit
+from boltzmann.node import examine
 from boltzmann.protocol import scoring
 from boltzmann.protocol.rejection import Reason
 from boltzmann.protocol.scoring import AuditConfig, Comparison
@@ -35,6 +35,7 @@ WHY: dict[str, Reason] = {
     "copy-signs": Reason.GATE,
     "denormal": Reason.GATE,
     "faked-page": Reason.GATE,
+    "diluted": Reason.GATE,
     "dodging": Reason.GATE,
     "foreign-signature": Reason.BAD_SIGNATURE,
     "half": Reason.GATE,
@@ -239,7 +240,7 @@ def test_shares_blurred_on_purpose_keep_nobody_from_being_audited(
         told.append(scoring.decides(share, config))
         return told[-1]
 
-    monkeypatch.setattr(audit, "decides", decides)
+    monkeypatch.setattr(examine, "decides", decides)
     plan = SimulationPlan(8, 3, 2 * WINDOWS, hostile={"blurred": 5, "random": 1})
     result = simulate(plan)
     assert result.is_sound

@@ -28,12 +28,13 @@ from scripted_leader import Closing, Leader
 
 from boltzmann.config import RunConfig
 from boltzmann.node.agree import agree
-from boltzmann.node.audit import audit_until, plan, refuse
+from boltzmann.node.audit import audit_until, plan
 from boltzmann.node.book import Book
 from boltzmann.node.desk import Desk
 from boltzmann.node.follow import follow
 from boltzmann.node.ingest import collect, ingest
 from boltzmann.node.objects import commit_key, delta_key, expected
+from boltzmann.node.reckoning import refuse
 from boltzmann.node.round import Duty, Round, assign, open_round
 from boltzmann.node.witness import publish_receipt
 from boltzmann.protocol.commitment import Role

@@ -24,12 +24,13 @@ from node_kit import (
 from scripted_chain import DEADLINE_S, Keys, Script
 from scripted_leader import Leader
 
-from boltzmann.node.audit import audit_until, plan, refuse
+from boltzmann.node.audit import audit_until, plan
 from boltzmann.node.book import Book
 from boltzmann.node.follow import follow
 from boltzmann.node.ingest import collect, ingest
 from boltzmann.node.node import Node
 from boltzmann.node.objects import commit_key, delta_key, expected
+from boltzmann.node.reckoning import refuse
 from boltzmann.node.round import Round, assign, open_round
 from boltzmann.protocol.commitment import Role
 from boltzmann.protocol.documents import digest

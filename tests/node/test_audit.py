@@ -16,9 +16,11 @@ from node_kit import (
 )
 from scripted_chain import Keys
 
-from boltzmann.node.audit import Finding, audit_until, examine, plan, refuse, report, settle
+from boltzmann.node.audit import audit_until, plan
 from boltzmann.node.conduct import spread
+from boltzmann.node.examine import Finding, examine
 from boltzmann.node.follow import follow
+from boltzmann.node.reckoning import refuse, report, settle
 from boltzmann.node.round import Task
 from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rejection import Reason, Rejection

@@ -12,8 +12,9 @@ from node_kit import CLOCK, CONFIG, Made, made
 from scripted_chain import Keys
 
 from boltzmann.node.alarms import MOST_ALARMS, hear, heed, look_again, news, told_by_receipts
-from boltzmann.node.audit import audit_until, settle
+from boltzmann.node.audit import audit_until
 from boltzmann.node.node import Node
+from boltzmann.node.reckoning import settle
 from boltzmann.node.round import Alarm, Task
 from boltzmann.protocol.alarms import Judged
 from boltzmann.protocol.receipts import Entry, Receipt, Verdict

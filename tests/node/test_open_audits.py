@@ -12,8 +12,10 @@ from numpy.linalg import norm
 from scripted_chain import Keys
 
 from boltzmann.audit.verdicts import _outcome
-from boltzmann.node.audit import Finding, audit_until, decide_open, plan, settle
+from boltzmann.node.audit import audit_until, decide_open, plan
 from boltzmann.node.book import Book
+from boltzmann.node.examine import Finding
+from boltzmann.node.reckoning import settle
 from boltzmann.node.round import Task
 from boltzmann.node.validator import conclude
 

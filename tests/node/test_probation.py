@@ -9,9 +9,10 @@ from audit_scene import Scene, scene
 from node_kit import CLOCK
 from scripted_chain import Keys
 
-from boltzmann.node.audit import audit_until, enrol, plan, settle
+from boltzmann.node.audit import audit_until, plan
 from boltzmann.node.node import Node
 from boltzmann.node.objects import receipt_key
+from boltzmann.node.reckoning import enrol, settle
 from boltzmann.node.witness import publish_receipt
 from boltzmann.protocol.receipts import Receipt, Verdict, open_receipt
 

@@ -12,9 +12,10 @@ from node_kit import CLOCK, Made, made
 from scripted_chain import Keys
 
 from boltzmann.node.alarms import hear
-from boltzmann.node.audit import audit_until, decide_open, plan, refuse, settle, watch
+from boltzmann.node.audit import audit_until, decide_open, plan, watch
 from boltzmann.node.conduct import spread
 from boltzmann.node.node import Node
+from boltzmann.node.reckoning import refuse, settle
 from boltzmann.node.round import Task
 from boltzmann.protocol.alarms import Judged
 from boltzmann.protocol.auditing import responsible
@@ -61,12 +62,10 @@ async def test_a_spot_audit_recomputes_one_page_and_finds_who_made_its_share_up(
         await decide_open(node, at.book, at.this, CLOCK.decide(1))
         found = {e["hotkey"]: e["reason"] for e in at.validator.told.of("rejected")}
         names = ("anna", "bert", "carl", "dora")
-        assert [found.get(Keys(name).hotkey) for name in names] == [None, "gate", None, "norm"]
-        # What carl sent off the points shows in a full audit only.
-        carl = Keys("carl").hotkey
-        at.this.queue = [Task(carl, accuser="5Val")]
-        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
-        assert at.refusal("carl") == "gate"
+        assert [found.get(Keys(name).hotkey) for name in names] == [None, "gate", "gate", "norm"]
+        # What carl sent off the points left a doubt, which all pages together had to decide.
+        pages = {e["hotkey"]: e["pages"] for e in at.validator.told.of("audited")}
+        assert (pages[Keys("anna").hotkey], pages[Keys("carl").hotkey]) == (1, 2)
         (place,) = [task.page for task in tasks if task.hotkey == Keys("anna").hotkey]
         verdict = at.verdict("anna")
         assert verdict is not None
@@ -74,6 +73,25 @@ async def test_a_spot_audit_recomputes_one_page_and_finds_who_made_its_share_up(
         assert verdict.page == at.this.pages[Keys("anna").hotkey][place]
         # What one page suggests of the whole delta's length.
         assert verdict.norm == pytest.approx(np.linalg.norm(honest.values), rel=0.5)
+
+
+async def test_what_leaves_no_doubt_shows_in_a_full_audit_only(s3: str, tmp_path: Path) -> None:
+    """Twice as long off the points: the direction is the page's."""
+    async with scene(s3, tmp_path) as at:
+        honest = await at.work("carl")
+        _, here = at.this.points.meet(at.this.chosen)
+        values = honest.values * np.float32(2.0)
+        values[here] = honest.values[here]
+        at.upload("carl", replace(honest, values=values))
+        node = trusting(at)
+        await at.ingest()
+        await plan(node, at.book, at.this)
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        assert (at.this.queue, at.this.open) == ([], [])
+        assert at.refusal("carl") == ""
+        at.this.queue = [Task(Keys("carl").hotkey, accuser="5Val")]
+        await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
+        assert at.refusal("carl") == "gate"
 
 
 async def test_shares_that_do_not_add_up_are_refused_before_any_audit(
@@ -161,6 +179,11 @@ async def test_one_validator_looks_at_each_window_of_who_is_in_debt(
         assert pages.keys() == {*owing, lot.hotkey}
         assert pages[Keys("anna").hotkey] is None, "the lot was for all pages"
         assert None not in (pages[Keys("bert").hotkey], pages[Keys("carl").hotkey])
+        # What the run says of full audits holds for these as well.
+        rules = replace(node.run.audit, full_rate=1.0)
+        at.this.queue = []
+        await watch(replace(node, run=replace(node.run, audit=rules)), at.book, at.this)
+        assert {task.page for task in at.this.queue} == {None}
 
 
 async def test_a_debt_that_was_this_nodes_to_look_at_is_not_worked_off_unseen(

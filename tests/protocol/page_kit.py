@@ -15,12 +15,10 @@ from boltzmann.protocol.rejection import Rejection
 from boltzmann.protocol.scoring import (
     AuditConfig,
     GateConfig,
-    OnPage,
-    Spot,
-    compare_page,
     judge,
 )
 from boltzmann.protocol.slices import Layout, Slice, select
+from boltzmann.protocol.spot import Bounds, OnPage, Spot, compare_page
 
 Floats = NDArray[np.float32]
 
@@ -90,15 +88,19 @@ class Scene:
             self.codec.roundtrip(self.slice.gather(part)),
         )
 
-    def spot(self, page: int, shares: Floats) -> Spot:
-        """An audit of one page of what was sent."""
+    @property
+    def bounds(self) -> Bounds:
+        return Bounds(self.points.bounds, self.slice.bounds)
+
+    def spot(self, page: int, shares: Floats, delta: Floats | None = None) -> Spot:
+        """An audit of one page of what was sent, the honest slice unless another is given."""
         pages = len(self.gradients)
         return compare_page(
             page,
-            shares,
+            (shares, self.delta if delta is None else delta),
             self.on_page(self.gradients[page], pages),
             self.on_page(self.control).points,
-            self.points.bounds,
+            self.bounds,
             CONFIG.tensor_floor,
         )
 

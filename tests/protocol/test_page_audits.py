@@ -15,15 +15,14 @@ from boltzmann.protocol.codec import Codec
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.scoring import (
     Comparison,
-    OnPage,
     add_up,
     compare,
-    compare_page,
     compare_shares,
     decides,
     judge,
     judge_shares,
 )
+from boltzmann.protocol.spot import Bounds, OnPage, compare_page, is_doubtful
 
 Floats = NDArray[np.float32]
 
@@ -217,7 +216,7 @@ def test_a_validators_own_nan_never_passes_anybody(whose: str, sent: str) -> Non
     else:
         own = replace(own, **{whose: np.full_like(getattr(own, whose), np.nan)})
     shares, floor = HERE.shares * factor, CONFIG.tensor_floor
-    found = compare_page(3, shares, own, control, HERE.points.bounds, floor)
+    found = compare_page(3, (shares, HERE.delta), own, control, HERE.bounds, floor)
     assert judge(found.share, GATE, NAMES) is not None
 
 
@@ -250,5 +249,63 @@ def test_the_norm_is_reckoned_from_page_and_points() -> None:
     """A page of half its points' length on the slice: so is all of the delta, then."""
     page = OnPage(array([3.0, 4.0]), array([0.0, 1.5, 2.0]))
     shares = np.stack([page.points, 0 * page.points, page.points])
-    found = compare_page(0, shares, page, page.points, [0, 2], 0.0)
+    sent = (shares, array([0.0, 3.0, 4.0]))
+    found = compare_page(0, sent, page, page.points, Bounds([0, 2], [0, 3]), 0.0)
     assert found.norm == pytest.approx(5.0)
+
+
+# Whether the slice is in keeping with the page
+
+
+@pytest.mark.parametrize("pages", [1, 2, PAGES, 30])
+def test_honest_work_leaves_no_doubt(pages: int) -> None:
+    here = scene(Codec.BF16, pages)
+    for page in range(pages):
+        assert abs(here.spot(page, here.shares).shortfall) < 0.1
+
+
+def test_a_slice_that_points_elsewhere_leaves_a_doubt() -> None:
+    """Honest on the points, so that no share refuses it; noise as long as the work at the most."""
+    honest = HERE.slice.gather(cut(HERE.mean))
+    length = float(np.linalg.norm(honest)) / np.sqrt(len(honest))
+    elsewhere = {
+        "turned round": -honest,
+        "noise": noise("poison", len(honest)) * np.float32(length),
+        "nothing": np.zeros_like(honest),
+    }
+    for what, poison in elsewhere.items():
+        found = HERE.spot(3, HERE.shares, HERE.off_points(poison))
+        assert judge(found.share, GATE, NAMES) is None, what
+        assert is_doubtful(found, CONFIG), what
+    # Of what all gradients share it knows nothing, and of lengths: clip and median bound those.
+    for slice_ in (HERE.slice.gather(cut(HERE.control)), HERE.delta * np.float32(5.0)):
+        assert not is_doubtful(HERE.spot(3, HERE.shares, slice_), CONFIG)
+
+
+def test_norm_and_shortfall_weigh_tensors_by_their_coordinates() -> None:
+    """Two tensors, of two points each: those of the second stand for fifty coordinates each."""
+    own = OnPage(array([1.0, 1.0, 1.0, -1.0]), np.ones(102, np.float32))
+    shares = np.stack([own.points, array([-1.0, -1.0, 1.0, -1.0])])
+    sent = (shares, np.ones(102, np.float32))
+    found = compare_page(0, sent, own, own.points, Bounds([0, 2, 4], [0, 2, 102]), 0.0)
+    # Together they are 0, 0, 2, -2: dd = 50 (4 + 4), gg = 1 + 1 + 50 (1 + 1); the slice agrees.
+    assert found.norm == pytest.approx(math.sqrt(102) * math.sqrt(400 / 102))
+    assert found.shortfall == pytest.approx(
+        (math.sqrt(2) * (0 - 1) + 10 * (1 - 1)) / (math.sqrt(2) + 10)
+    )
+
+
+@pytest.mark.parametrize("factor", [3.0, 100.0, 1e6])
+def test_nobody_makes_its_own_norm(factor: float) -> None:
+    """A page that nobody recomputes counts for twice the one that is, at the most."""
+    shares = HERE.shares.copy()
+    shares[5] *= np.float32(factor)
+    honest = HERE.spot(3, HERE.shares)
+    assert HERE.spot(3, shares).norm < 2.0 * honest.norm
+
+
+def test_a_doubt_is_one_only_beyond_the_threshold() -> None:
+    found = HERE.spot(3, HERE.shares)
+    for shortfall, doubtful in ((0.2, False), (0.2001, True), (-1.0, False), (math.nan, True)):
+        spot = replace(found, shortfall=shortfall)
+        assert is_doubtful(spot, replace(CONFIG, doubt=0.2)) is doubtful

@@ -24,9 +24,9 @@ def test_one_command_prints_who_got_what(capsys: pytest.CaptureFixture[str]) -> 
     assert main([*ARGUMENTS, "--adversary", "idle:1"]) == 0
     shown = capsys.readouterr()
     rows = {line.split()[0]: line.split() for line in shown.out.splitlines()}
-    assert rows["honest"][1:4] == ["2", "0.000", "3.0"]
+    assert rows["honest"][1:5] == ["2", "0.000", "3.0", "3.0"]
     assert "nobody was paid yet" in shown.out
-    assert rows["idle"][1:4] == ["1", "0.000", "0.0"]
+    assert rows["idle"][1:5] == ["1", "0.000", "0.0", "0.0"]
     assert "3 of 3 windows had an update; roots equal" in shown.out
     assert "window 3/3" in shown.err
 
@@ -123,7 +123,7 @@ def result(*, agreed: bool = True, refused: bool = False) -> SimulationResult:
     caught = 2 if refused else None
     honest = PeerResult("honest0", "honest", "5h", 4, 4, 9, {}, 0.5, None, caught)
     cheats = [
-        PeerResult(f"late{i}", "late", f"5{i}", 4, 2, 3, {"gate": 2}, 0.1, 1, found, 1, i)
+        PeerResult(f"late{i}", "late", f"5{i}", 4, 2, 3, {"gate": 2}, 0.1, 1, found, 1, i, 1.5)
         for i, found in enumerate((2, 4, None))
     ]
     return SimulationResult(
@@ -135,11 +135,15 @@ def test_the_table_says_how_long_cheats_went_unnoticed() -> None:
     kinds = {kind.kind: kind for kind in result().kinds}
     late = kinds["late"]
     assert (late.delay_median, late.delay_p95, late.rejected) == (3, math.inf, 6)
-    assert (late.bad, kinds["honest"].bad) == (2.0, 0.0)
+    assert (late.bad, late.bad_after, kinds["honest"].bad) == (2.0, 1.0, 0.0)
+    assert (late.work, kinds["honest"].work) == (1.5, None)
     assert late.pay == pytest.approx(0.2)
     assert kinds["honest"].delay_median is None
     lines = table(result()).splitlines()
-    assert lines[2].split() == ["late", "3", "0.200", "4.0", "2.0", "2.0", "3.0", "6", "3", "never"]
+    assert lines[1].split()[:5] == ["honest", "1", "1.000", "-", "4.0"]
+    late_row = "late 3 0.200 1.5 4.0 2.0 2.0 1.0 3.0 6 3 never"
+    assert lines[2].split() == late_row.split()
+    assert "9 audits of honest work, of 0 miners some was refused" in lines
     assert json.loads(json.dumps(result().document()))["kinds"][1]["delay_p95"] == "never"
 
 

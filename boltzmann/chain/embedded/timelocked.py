@@ -3,8 +3,8 @@
 The checks are those of subtensor's commit_timelocked_weights. The chain opens them in the epoch
 that lies RevealPeriodEpochs after their commit's, as soon as it has the beacon's signature of their
 round (its reveal_crv3_commits): at once if it comes within that epoch, before Yuma consensus if it
-was there. What cannot be opened, or was sealed by another than its sender, is dropped; so is what
-has no signature when its epoch is over.
+was there. What another than its sender sealed is dropped then, and what nothing has opened when its
+epoch is over.
 """
 
 from __future__ import annotations
@@ -104,11 +104,14 @@ def _opened(subnet: Subnet, row: list[Any]) -> bool:
     framed = _compact(len(sealed)) + sealed + reveal_round.to_bytes(8, "little")
     try:
         payload = bittensor_core.decrypt_with_signature(framed, pulse["signature"])
+    except ValueError:
+        return False  # not sealed to this round, or not the beacon's signature
+    try:
         sender, uids, values, version = _payload(payload)
         if sender == ss58_decode(hotkey):
             put_weights(subnet, hotkey, uids, values, version)
     except (ValueError, CallFailed):
-        pass  # neither sealed weights nor ones that the subnet takes: the real chain drops them too
+        pass  # no weights, or not what the subnet takes: the real chain drops them too
     return True
 
 

@@ -34,9 +34,11 @@ class WeightCopier(Adversary):
             window = clock.window(node.blocks.latest) + 1
             await node.blocks.until(clock.open(window) + 1)
             rows = await node.chain.weights(node.blocks.latest)
-            own = {n.uid for n in await node.chain.neurons(node.blocks.latest)}
-            seen = [row for uid, row in rows.items() if uid in own]
-            uids = sorted({uid for row in seen for uid in row} & own)
+            neurons = await node.chain.neurons(node.blocks.latest)
+            there = {neuron.uid for neuron in neurons}
+            others = {neuron.uid for neuron in neurons if neuron.hotkey != node.hotkey}
+            seen = [row for uid, row in rows.items() if uid in others]
+            uids = sorted({uid for row in seen for uid in row} & there)
             mean = {uid: fmean(row.get(uid, 0) for row in seen) for uid in uids}
             if any(mean.values()):
                 try:

@@ -8,7 +8,15 @@ import numpy as np
 
 from boltzmann.node.node import Node
 from boltzmann.protocol.points import Points
-from boltzmann.simulate.adversaries.base import Adversary, Floats, Tensors, adversary, parts, whole
+from boltzmann.simulate.adversaries.base import (
+    Adversary,
+    Floats,
+    Tensors,
+    adversary,
+    noise,
+    parts,
+    whole,
+)
 from boltzmann.simulate.adversaries.copying import Reader
 from boltzmann.simulate.adversaries.faking import Scaled
 from boltzmann.train.gradients import Delta
@@ -57,11 +65,23 @@ class OffPoints(Adversary):
         return hidden(tuple(-tensor for tensor in delta.tensors), delta, points)
 
 
-class AgainstMean(Reader):
-    """Poison made of what the others sent, as long as its own work, off the audit points."""
+@adversary("diluted")
+class Diluted(Adversary):
+    """Does its work, and adds noise as long as that off the audit points."""
 
     effort = 1.0
-    earns = "work"
+
+    async def train(self, node: Node, pages: tuple[int, ...], points: Points) -> Delta | None:
+        delta = await node.worker.delta(pages, points)
+        own = whole(delta.tensors)
+        added = noise(node, len(own), "diluted", pages) * own.std()
+        return hidden(parts(node, own + added), delta, points)
+
+
+class AgainstMean(Reader):
+    """Poison made of what the others sent, off the audit points."""
+
+    effort = 1.0
 
     def poison(self, others: Floats) -> Floats:
         """What to send, from the others' deltas `[miners, coordinates]`."""
@@ -72,10 +92,7 @@ class AgainstMean(Reader):
         if not self.seen:
             return delta
         poison = self.poison(np.stack(list(self.seen.values())))
-        own = whole(delta.tensors)
-        # Beyond four times the length a page suggests, a spot audit refuses it.
-        room = 2.0 * float(np.linalg.norm(own)) / max(1e-30, float(np.linalg.norm(poison)))
-        return hidden(parts(node, poison * np.float32(min(1.0, room))), delta, points)
+        return hidden(parts(node, poison), delta, points)
 
 
 @adversary("alie")
