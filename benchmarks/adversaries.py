@@ -7,7 +7,7 @@
 
 mixed: one network of honest miners and one or two of each kind, some of them patient: pay against
 its bound, how long cheats went unnoticed, which bad deltas entered. large: the same of those that
-gain most where little is audited, at the settings of `benchmarks.audits`. validators: the same few miners
+gain most where little is audited, at the settings of `benchmarks.audits`. validators: few miners
 beside no, or one, hostile validator. poison: 30% of 20 peers with each attack and with two mixes,
 against as many that stay away, by the last loss. newcomer: windows until a miner who joins late has
 90% of its fair weight. Every part is written down as soon as it is there, the mixed one every 25
@@ -163,14 +163,8 @@ def _validators(options: argparse.Namespace, found: dict[str, Any]) -> None:
     rows: list[dict[str, Any]] = []
     for kind in ("none", *sorted(_VALIDATORS)):
         hostile = {"half-pages": 1, "protege": 2} | ({} if kind == "none" else {kind: 1})
-        windows, shares = max(20, options.windows // 5), {}
-
-        async def earn(network: Network, kind: str = kind, to: dict[str, float] = shares) -> None:
-            earned = dividends(network.ledger.payments)
-            for name, running in network.nodes.items():
-                to[name.rstrip("0123456789")] = earned.get(running.node.hotkey, 0.0)
-
-        happenings = {windows: earn}
+        windows, earned = max(20, options.windows // 5), dict[str, float]()
+        happenings = {windows: partial(_dividends, earned)}
         plan = _plan(options, peers=15, windows=windows, hostile=hostile, happenings=happenings)
         result = _simulated(options, kind, plan)
         kinds = {k.kind: k for k in result.kinds}
@@ -184,7 +178,8 @@ def _validators(options: argparse.Namespace, found: dict[str, Any]) -> None:
                 "protege_pay": kinds["protege"].pay,
                 "protege_accepted": kinds["protege"].accepted / result.windows,
                 "honest_pay": result.honest_pay,
-                "dividends": shares.get(kind),
+                "dividends": earned.get(kind),
+                "honest_dividends": earned["validator"],
                 "loss": result.loss_last,
                 "agreed": result.agreed,
             }
@@ -192,6 +187,13 @@ def _validators(options: argparse.Namespace, found: dict[str, Any]) -> None:
         found["validators"] = rows
         _write(options.out, found)
     print(show_rows(rows))
+
+
+async def _dividends(earned: dict[str, float], network: Network) -> None:
+    """By kind of validator, of one of them: its share of the pay by its share of the stake."""
+    shares = dividends(network.ledger.payments)
+    for name, running in network.nodes.items():
+        earned[name.rstrip("0123456789")] = shares.get(running.node.hotkey, 0.0)
 
 
 def _poison(options: argparse.Namespace, found: dict[str, Any]) -> None:
