@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from boltzmann.node.desk import Desk, look_for_proposals, look_for_receipts
+from boltzmann.node.desk import Desk, look_for_proposals, look_for_receipts, put_back
 from boltzmann.node.node import Node
 from boltzmann.node.propose import certify, may_propose, propose
 from boltzmann.node.round import Round
-from boltzmann.node.vote import APPROVED, draw_held_out, mirror, put_back, restore, vote
+from boltzmann.node.vote import APPROVED, draw_held_out, mirror, restore, vote
 from boltzmann.protocol.manifest import Proposal
 
 

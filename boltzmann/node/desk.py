@@ -35,8 +35,8 @@ class Desk:
     a leader has them, by witness and digest; `proposals` by leader; `ballots` by voter, with their
     documents, on this node's own proposal; `cast`: leader -> approved, of this node's own ballots;
     `candidate`: what the state stands at beyond the window's base; `loss_before` on this
-    node's held-out pages at the base; `passed`: it was this node's turn, and it had nothing to
-    propose; `bound_to`: the one proposal it may approve, once it has.
+    node's held-out pages at the base; `passed`: why this node, whose turn it was, proposes nothing
+    in this window, in words; `bound_to`: the one proposal it may approve, once it has.
     """
 
     this: Round
@@ -49,7 +49,7 @@ class Desk:
     candidate: Candidate | None = None
     loss_before: float | None = None
     certified: bool = False
-    passed: bool = False
+    passed: str = ""
     bound_to: str = ""
     reads: Reads = field(default_factory=Reads)
 
@@ -74,9 +74,7 @@ class Desk:
         witnesses = self.this.council.witnesses
         if not more_than_half(self.receipts, witnesses):
             return f"receipts of only {len(self.receipts)} of {len(witnesses)} witnesses"
-        if self.passed:
-            return "nobody who is trusted sent a delta, or its bytes are not here"
-        return "no leader proposed in time"
+        return self.passed or "no leader proposed in time"
 
     def has_shown(self, witness: str, named: str) -> bool:
         """Whether the witness's own bucket has shown this very receipt."""
@@ -90,6 +88,13 @@ class Desk:
     def is_first_hand(self) -> bool:
         """Whether every witness's receipt is there."""
         return len(self.receipts) == len(self.this.council.witnesses)
+
+
+async def put_back(node: Node, desk: Desk) -> None:
+    """Take a candidate back that is not, or no longer, to be tried."""
+    if desk.candidate is not None:
+        await node.worker.run(node.worker.state.undo)
+        desk.candidate = None
 
 
 async def look_for_receipts(node: Node, desk: Desk) -> None:

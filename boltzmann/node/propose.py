@@ -7,9 +7,9 @@ import json
 from functools import partial
 
 from boltzmann.errors import ChainError, ChainUnavailable, CorruptState
-from boltzmann.node.candidate import build
+from boltzmann.node.candidate import Candidate, build
 from boltzmann.node.checkpoints import newest_checkpoint
-from boltzmann.node.desk import Desk, look_for_ballots
+from boltzmann.node.desk import Desk, look_for_ballots, put_back
 from boltzmann.node.laps import Laps
 from boltzmann.node.manifests import Held
 from boltzmann.node.node import Node
@@ -29,6 +29,8 @@ def may_propose(node: Node, desk: Desk) -> bool:
     this = desk.this
     if node.hotkey not in this.council.order or node.hotkey in desk.proposals or desk.passed:
         return False
+    if desk.candidate is not None:  # another one applied to it would lose the way back to the base
+        return False
     if desk.approved or (desk.bound_to and not node.outbox.has(this.window, "proposal")):
         return False
     place = this.council.order.index(node.hotkey)
@@ -40,27 +42,18 @@ def may_propose(node: Node, desk: Desk) -> bool:
 
 
 async def propose(node: Node, desk: Desk) -> Proposal | None:
-    """Publish this window's proposal; None if nobody trusted sent a delta, or one's bytes lack.
+    """Publish this window's proposal; None if nobody trusted sent a delta, or one's bytes lack, or
+    the own bucket does not take it: this node then proposes nothing in this window.
 
-    The state stands at the proposed root afterwards.
+    The state stands at the proposed root afterwards, else where it stood.
     """
     this, laps = desk.this, Laps()
     with node.stage(Stage.PROPOSE, this.window):
         proposal = _journalled(node, this)
-        if proposal is None:
-            receipts = {witness: filed.receipt for witness, filed in desk.receipts.items()}
-            admission = admit(
-                receipts,
-                this.council.witnesses,
-                node.hotkey,
-                node.run.terms,
-                node.verify,
-            )
-        else:
-            admission = Admission(proposal.accepted, proposal.norm_limit)
+        admission = _admission(node, desk, proposal)
         entries = own_copies(this, admission)
         if not entries:
-            desk.passed = True
+            desk.passed = "nobody who is trusted sent a delta, or its bytes are not here"
             if not admission.accepted:
                 node.telemetry.event("empty", window=this.window)
             return None
@@ -72,31 +65,51 @@ async def propose(node: Node, desk: Desk) -> Proposal | None:
             kept = await keeping
         finally:
             keeping.cancel()
-        if not kept:
-            return None
-        if proposal is None:
-            proposal = Proposal(
-                run=node.run.run.id,
-                window=this.window,
-                leader=node.hotkey,
-                parent=this.base.name,
-                receipts=tuple(sorted((w, filed.digest) for w, filed in desk.receipts.items())),
-                accepted=admission.accepted,
-                norm_limit=admission.norm_limit,
-                update=candidate.update,
-                update_bytes=candidate.update_bytes,
-                root=candidate.root,
-                checkpoint=newest_checkpoint(node, this.base),
-            )
-            node.outbox.keep(this.window, "proposal", proposal.seal(node.keys.sign))
-        sealed = node.outbox.find(this.window, "proposal") or b""
-        key = proposal_key(proposal.run, this.window)
-        if not await publish(node, key, sealed, before=node.clock.decide(this.window)):
+        if kept and proposal is None:
+            proposal = _written(node, desk, candidate)
+        if not kept or proposal is None or not await _offer(node, proposal):
+            desk.passed = "this node's bucket did not take its proposal"
+            await put_back(node, desk)
             return None
     laps.end("publish")
     desk.proposals[node.hotkey] = proposal
     node.telemetry.event("proposed", window=this.window, seconds=laps.seconds)
     return proposal
+
+
+def _admission(node: Node, desk: Desk, proposal: Proposal | None) -> Admission:
+    """Who enters: as this node wrote it down before it was killed, else by the receipts."""
+    if proposal is not None:
+        return Admission(proposal.accepted, proposal.norm_limit)
+    receipts = {witness: filed.receipt for witness, filed in desk.receipts.items()}
+    witnesses = desk.this.council.witnesses
+    return admit(receipts, witnesses, node.hotkey, node.run.terms, node.verify)
+
+
+def _written(node: Node, desk: Desk, candidate: Candidate) -> Proposal:
+    """The proposal of what the state stands at, in the journal."""
+    proposal = Proposal(
+        run=node.run.run.id,
+        window=desk.this.window,
+        leader=node.hotkey,
+        parent=desk.this.base.name,
+        receipts=tuple(sorted((w, filed.digest) for w, filed in desk.receipts.items())),
+        accepted=candidate.admission.accepted,
+        norm_limit=candidate.admission.norm_limit,
+        update=candidate.update,
+        update_bytes=candidate.update_bytes,
+        root=candidate.root,
+        checkpoint=newest_checkpoint(node, desk.this.base),
+    )
+    node.outbox.keep(desk.this.window, "proposal", proposal.seal(node.keys.sign))
+    return proposal
+
+
+async def _offer(node: Node, proposal: Proposal) -> bool:
+    """Publish the proposal as it was written down; whether it is there in time."""
+    sealed = node.outbox.find(proposal.window, "proposal") or b""
+    key = proposal_key(proposal.run, proposal.window)
+    return await publish(node, key, sealed, before=node.clock.decide(proposal.window))
 
 
 async def _keep_copies(node: Node, desk: Desk) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 from boltzmann.node.candidate import build
 from boltzmann.node.checkpoints import checkpoint_objection
 from boltzmann.node.councils import Council
-from boltzmann.node.desk import Desk, look_for_copies
+from boltzmann.node.desk import Desk, look_for_copies, put_back
 from boltzmann.node.ingest import fetch_exact
 from boltzmann.node.laps import Laps
 from boltzmann.node.node import Node
@@ -187,13 +187,6 @@ async def _by_recomputing(
         return Objection.UPDATE
     same = (desk.candidate.root, desk.candidate.update_bytes)
     return Objection.NONE if same == (proposal.root, proposal.update_bytes) else Objection.ROOT
-
-
-async def put_back(node: Node, desk: Desk) -> None:
-    """Take a candidate back that is not, or no longer, to be tried."""
-    if desk.candidate is not None:
-        await node.worker.run(node.worker.state.undo)
-        desk.candidate = None
 
 
 async def restore(node: Node, desk: Desk, proposal: Proposal) -> None:

@@ -14,13 +14,13 @@ from scripted_chain import DEADLINE_S, Keys
 from boltzmann.errors import StoreError, StoreUnavailable
 from boltzmann.node.agree import agree
 from boltzmann.node.checkpoints import Checkpoints
-from boltzmann.node.desk import Desk, Filed, look_for_receipts
+from boltzmann.node.desk import Desk, Filed, look_for_receipts, put_back
 from boltzmann.node.follow import follow
 from boltzmann.node.ingest import collect, ingest
 from boltzmann.node.objects import ballot_key, proposal_key, receipt_copy_key
-from boltzmann.node.propose import propose
+from boltzmann.node.propose import may_propose, propose
 from boltzmann.node.round import assign, open_round
-from boltzmann.node.vote import APPROVED, draw_held_out, put_back, vote
+from boltzmann.node.vote import APPROVED, draw_held_out, vote
 from boltzmann.protocol.ballots import MAX_BALLOT_BYTES, Objection
 from boltzmann.protocol.documents import digest
 from boltzmann.protocol.manifest import CheckpointName, Proposal
@@ -201,6 +201,45 @@ async def test_a_bucket_that_refuses_leaves_no_work_behind_in_the_worker(
         assert desk.candidate is not None
         await put_back(node, desk)
         assert node.worker.state.position.root == of.first.root
+
+
+async def test_a_leader_whose_bucket_has_another_proposal_gives_its_own_up(
+    s3: str, tmp_path: Path
+) -> None:
+    """The journal was lost after an upload: the window is the next leader's, the state is kept."""
+    async with council(s3, tmp_path) as of:
+        first, second, _ = of.order
+        await of.honest()
+        node = of.nodes[first].node
+        node.store.put(proposal_key(RUN, 1), b"an earlier one")
+        tasks = of.agreeing()
+        await of.nodes[first].told.seen("error")
+        # It looks many times more before the next leader's turn comes.
+        await asyncio.sleep(10 * node.poll_seconds)
+        await of.reach(CLOCK.turn(1, 1))
+        await of.concluded(tasks)
+        (told,) = of.told(first, "error")
+        assert told["what"] == f"upload of {proposal_key(RUN, 1)}"
+        assert of.objections(second) == dict.fromkeys(of.order, "")
+        await of.follow()
+        assert not of.unchanged
+
+
+async def test_nothing_is_proposed_on_top_of_a_candidate(s3: str, tmp_path: Path) -> None:
+    async with council(s3, tmp_path) as of:
+        first = of.order[0]
+        await of.honest()
+        node, desk = of.nodes[first].node, await desk_of(of, first)
+        assert may_propose(node, desk)
+        node.store.put(proposal_key(RUN, 1), b"an earlier one")
+        assert await propose(node, desk) is None
+        assert (desk.candidate, node.worker.state.position.root) == (None, of.first.root)
+        assert desk.obstacle == "this node's bucket did not take its proposal"
+        assert not may_propose(node, desk)
+        again = await desk_of(of, of.order[1])
+        await propose(of.nodes[of.order[1]].node, again)
+        desk.passed, desk.candidate = "", again.candidate
+        assert not may_propose(node, desk)
 
 
 class Silent(S3Store):
