@@ -54,9 +54,12 @@ async def mine_window(node: Node, conduct: Conduct, window: int) -> None:
     done = node.outbox.has(window, _SENT)
     work = Work(kept, None, 0, {}) if kept else await make_delta(node, conduct, window)
     if work is not None and not done:
-        await commit(node, window, work)
-        await node.blocks.until(node.clock.reveal_at(window))
-        await reveal(node, window, work)
+        if await commit(node, window, work):
+            await node.blocks.until(node.clock.reveal_at(window))
+            await reveal(node, window, work)
+        else:
+            # Beside a commit to other bytes a delta counts as forged; none at all only as absent.
+            _tell(node, window, work, sent=False, seconds=0.0)
     await node.blocks.until(node.clock.upload_by(window))
 
 
@@ -104,8 +107,8 @@ def _encode(codec: Codec, offer: Offer) -> bytearray:
     return body
 
 
-async def commit(node: Node, window: int, work: Work) -> None:
-    """Make the delta's sha256 public, before anybody can read the delta itself."""
+async def commit(node: Node, window: int, work: Work) -> bool:
+    """Make the delta's sha256 public, before anybody can read the delta itself. Whether it is."""
     sealed = node.outbox.find(window, "commit")
     if sealed is None:
         sha256 = digest(work.sealed)
@@ -113,7 +116,7 @@ async def commit(node: Node, window: int, work: Work) -> None:
         node.outbox.keep(window, "commit", sealed)
     with node.stage(Stage.COMMIT, window):
         key = commit_key(node.run.run.id, window)
-        await publish(node, key, sealed, before=node.clock.upload_by(window))
+        return await publish(node, key, sealed, before=node.clock.upload_by(window))
 
 
 async def reveal(node: Node, window: int, work: Work) -> None:
@@ -124,6 +127,11 @@ async def reveal(node: Node, window: int, work: Work) -> None:
         sent = await publish(node, key, work.sealed, before=node.clock.upload_by(window))
     if sent:
         node.outbox.keep(window, _SENT, b"")
+    _tell(node, window, work, sent=sent, seconds=time.monotonic() - started)
+
+
+def _tell(node: Node, window: int, work: Work, *, sent: bool, seconds: float) -> None:
+    """What the window came to; `seconds`: how long the upload took."""
     train, gauge = work.seconds.get("train"), node.worker.gauge
     figures = gauge.read(work.tokens, train) if gauge and train is not None else {}
     node.telemetry.event(
@@ -134,7 +142,7 @@ async def reveal(node: Node, window: int, work: Work) -> None:
         tokens=work.tokens,
         sample_rate=float(sent),
         **figures,
-        seconds={**work.seconds, "upload": time.monotonic() - started},
+        seconds={**work.seconds, "upload": seconds},
         bytes_up=len(work.sealed) if sent else 0,
         bytes_down=0,
         accepted=None,

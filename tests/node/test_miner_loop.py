@@ -125,8 +125,7 @@ async def test_an_upload_that_comes_too_late_is_told(s3: str, tmp_path: Path) ->
             await asyncio.wait_for(mining, DEADLINE_S)
             late = f"too late: block {CLOCK.upload_by(1)} is here"
             assert [(e["what"], e["detail"]) for e in anna.told.of("error")] == [
-                (f"upload of {commit_key(RUN, 1)}", late),
-                (f"upload of {delta_key(RUN, 1)}", late),
+                (f"upload of {commit_key(RUN, 1)}", late)
             ]
             (window,) = anna.told.of("window")
             assert (window["bytes_up"], window["sample_rate"]) == (0, 0.0)
@@ -150,6 +149,31 @@ async def test_other_bytes_that_are_there_already_stay_and_are_told(
             mining.cancel()
             await asyncio.gather(mining, return_exceptions=True)
         assert at.stored(delta_key(RUN, 1)) == b"an earlier one"
+
+
+async def test_a_delta_is_withheld_where_the_bucket_has_another_commit(
+    s3: str, tmp_path: Path
+) -> None:
+    """The journal was lost after the commit: the delta would be taken for a forged one."""
+    async with scene(s3, tmp_path) as at:
+        async with at.anna() as anna:
+            mining = asyncio.create_task(mine_window(anna.node, Honest(), 1))
+            await anna.told.seen("stage", stage="commit")
+            mining.cancel()
+            await asyncio.gather(mining, return_exceptions=True)
+            for name in ("delta", "commit"):
+                anna.node.outbox.path(1, name).unlink()
+            earlier = at.stored(commit_key(RUN, 1))
+            mining = asyncio.create_task(mine_window(anna.node, Honest(), 1))
+            await anna.told.seen("error", what=f"upload of {commit_key(RUN, 1)}")
+            await at.script.advance(CLOCK.commit_by(1))
+            window = await anna.told.seen("window", window=1)
+            assert (window["bytes_up"], window["sample_rate"]) == (0, 0.0)
+            await at.script.advance(CLOCK.upload_by(1))
+            await asyncio.wait_for(mining, DEADLINE_S)
+            assert len(anna.told.of("error")) == 1
+        assert at.stored(commit_key(RUN, 1)) == earlier is not None
+        assert at.stored(delta_key(RUN, 1)) is None
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a full disk")
