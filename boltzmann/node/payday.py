@@ -41,7 +41,7 @@ class Payday:
         if not roll.weights:
             return
         key = payroll_key(roll.run, window)
-        if not await publish(node, key, sealed, before=block + node.clock.length):
+        if not await publish(node, key, sealed, before=_next_close(node, block)):
             return
         try:
             setting = node.chain.set_weights(roll.weights, rules.weights_version)

@@ -12,13 +12,14 @@ import pytest
 from node_kit import CLOCK, CONFIG, RUN, Running, running, store_of
 from scripted_chain import DEADLINE_S, Keys, Script, ScriptedChain
 
-from boltzmann.errors import ChainRefused, ChainUnavailable
+from boltzmann.errors import ChainRefused, ChainUnavailable, StoreUnavailable
 from boltzmann.node.book import Book
 from boltzmann.node.objects import payroll_key
 from boltzmann.node.payday import Payday
 from boltzmann.protocol.payroll import Payroll, open_payroll
 from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rejection import Rejection
+from boltzmann.store.s3 import S3Store
 
 RATE_LIMIT = 4  # blocks, as the scripted chain's rules have it
 
@@ -151,6 +152,36 @@ async def test_a_chain_that_says_nothing_is_waited_for_until_the_window_closes(
         (told,) = at.validator.told.of("error")
         assert told["detail"].endswith(f"next try from block {close + 1}")
         at.chain.mute = False
+        await at.settle(close + 1)
+        assert len(at.script.weights) == 1
+
+
+class SilentBucket(S3Store):
+    """A bucket that answers no upload."""
+
+    def put(self, key: str, body: bytes) -> None:
+        raise StoreUnavailable("the bucket does not answer")
+
+
+async def test_a_silent_bucket_is_waited_for_until_the_window_closes(
+    s3: str, tmp_path: Path
+) -> None:
+    """What comes after it in a window must not be late by it; the next window tries again."""
+    async with scene(s3, tmp_path) as at:
+        node = at.validator.node
+        name = node.store.address.rpartition("/")[2]
+        silent = SilentBucket(s3, name, "key", "secret")
+        settling = asyncio.create_task(at.payday.settle(replace(node, store=silent), at.book))
+        await at.validator.told.seen("waiting")
+        close = CLOCK.close(CLOCK.window(20))
+        await at.script.advance(close - 1)
+        await node.blocks.until(close - 1)
+        assert not settling.done()
+        await at.script.advance(close)
+        await asyncio.wait_for(settling, DEADLINE_S)
+        (told,) = at.validator.told.of("error")
+        assert told["detail"] == f"too late: block {close} is here"
+        assert at.script.weights == []
         await at.settle(close + 1)
         assert len(at.script.weights) == 1
 
