@@ -82,14 +82,15 @@ def _journalled(node: Node, window: int) -> tuple[Payroll, bytes] | None:
 def _written(
     node: Node, book: Book, window: int, neurons: Mapping[str, Neuron]
 ) -> tuple[Payroll, bytes]:
-    roll = payroll(
-        node.run.run.id,
-        window,
-        max(0, book.settled),
-        book.standings,
-        {hotkey: neuron.uid for hotkey, neuron in neurons.items()},
-        book.audited,
-    )
+    standings = book.standings
+    # Who lost its slot and registered anew since the last window has a standing, but not this one.
+    uids = {
+        hotkey: neuron.uid
+        for hotkey, neuron in neurons.items()
+        if hotkey in standings and standings[hotkey].registered_at == neuron.registered_at
+    }
+    settled = max(0, book.settled)
+    roll = payroll(node.run.run.id, window, settled, standings, uids, book.audited)
     sealed = roll.seal(node.hotkey, node.keys.sign)
     if roll.weights:
         node.outbox.keep(window, _JOURNAL, sealed)

@@ -203,6 +203,18 @@ async def test_who_left_the_subnet_gets_nothing(s3: str, tmp_path: Path) -> None
         assert weights == {2: pytest.approx(0.25)}
 
 
+async def test_who_registered_anew_is_not_paid_for_what_it_earned_before(
+    s3: str, tmp_path: Path
+) -> None:
+    """The weights are set before the book learns of the new registration."""
+    async with scene(s3, tmp_path) as at:
+        anna = next(n for n in at.script.neurons if n.hotkey == Keys("anna").hotkey)
+        at.script.neurons[at.script.neurons.index(anna)] = replace(anna, registered_at=19)
+        await at.settle(20)
+        ((_, weights),) = at.script.weights
+        assert weights == {2: pytest.approx(0.25)}
+
+
 @pytest.mark.parametrize(
     ("error", "next_block"),
     [
