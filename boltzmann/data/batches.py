@@ -13,15 +13,9 @@ from boltzmann.ports import Pages, Tokenizer
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """The sequences of some pages.
-
-    `tokens`: `[sequences, sequence_length] int64`; `token_count`: how many of them are predicted,
-    `sequences * (sequence_length - 1)`; `page_ids`: where they come from, in order.
-    """
+    """The sequences of some pages, `[sequences, sequence_length] int64`."""
 
     tokens: NDArray[np.int64]
-    token_count: int
-    page_ids: tuple[int, ...]
 
 
 def sequences(tokens: NDArray[np.int64], sequence_length: int, eos: int) -> NDArray[np.int64]:
@@ -53,5 +47,4 @@ def page_batch(
         sequences(tokenizer.encode_rows(pages.rows(page)), sequence_length, tokenizer.eos)
         for page in page_ids
     ]
-    tokens = np.concatenate(parts)
-    return Batch(tokens, len(tokens) * (sequence_length - 1), tuple(page_ids))
+    return Batch(np.concatenate(parts))

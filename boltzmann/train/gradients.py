@@ -105,7 +105,7 @@ def gradient(
     losses: list[torch.Tensor] = []  # left on the device: reading one would wait for it
     tokens, sums = 0, _PointSums(model, points)
     for batch in batches:
-        predicted = _predicted(batch)
+        predicted = predicted_in(batch)
         for loss in _losses(model, batch):
             torch.autograd.backward(loss / predicted)
             losses.append(loss.detach())
@@ -164,13 +164,14 @@ def mean_loss(model: LossModel, batches: Iterable[TokenBatch]) -> float:
     with torch.no_grad():
         for batch in batches:
             loss_sum += sum(float(loss) for loss in _losses(model, batch))
-            tokens += _predicted(batch)
+            tokens += predicted_in(batch)
     if tokens == 0:
         raise ValueError("no tokens to predict: the batches are empty")
     return loss_sum / tokens
 
 
-def _predicted(batch: TokenBatch) -> int:
+def predicted_in(batch: TokenBatch) -> int:
+    """How many tokens are predicted: all but the first of each sequence."""
     return batch.tokens.size - len(batch.tokens)
 
 

@@ -21,7 +21,7 @@ from boltzmann.errors import DataError
 from boltzmann.ports import LoadPages, TokenBatch
 from boltzmann.protocol.points import Points
 from boltzmann.protocol.slices import Slice
-from boltzmann.train.gradients import LossModel
+from boltzmann.train.gradients import LossModel, predicted_in
 from boltzmann.train.how import How
 from boltzmann.train.model import empty_model, place_rotary
 from boltzmann.train.team import Team
@@ -73,7 +73,7 @@ class ShardedModel:
         total, tokens = torch.zeros((), dtype=torch.float64, device=self._team.device), 0
         sums: list[Floats] = []
         for batch in self._agreed(load, pages):
-            predicted = batch.tokens.size - len(batch.tokens)
+            predicted = predicted_in(batch)
             for loss in self._losses(batch):
                 torch.autograd.backward(loss / predicted)
                 total += loss.detach()
@@ -92,7 +92,7 @@ class ShardedModel:
             for batch in self._agreed(load, pages):
                 for loss in self._losses(batch):
                     total += loss
-                tokens += batch.tokens.size - len(batch.tokens)
+                tokens += predicted_in(batch)
         return float(self._team.add_up(total)) / tokens
 
     def on_slice(self, chosen: Slice) -> Floats:
