@@ -31,7 +31,7 @@ from boltzmann.chain.keys import verify
 from boltzmann.node.follow import follow
 from boltzmann.node.objects import expected
 from boltzmann.protocol.admission import admit
-from boltzmann.protocol.aggregate import Floats, Mean, norm
+from boltzmann.protocol.aggregate import Floats, aggregate, in_memory, norm
 from boltzmann.protocol.documents import digest
 from boltzmann.protocol.receipts import Entry, Receipt, Verdict
 from boltzmann.protocol.rejection import Rejection
@@ -165,10 +165,9 @@ def received(publisher: Publisher, names: list[str], window: int) -> Outcome:
     admission = admit(dict.fromkeys(stakes, receipt), stakes, leader, run.terms, verify)
     if len(admission.accepted) != len(names):
         raise RuntimeError(f"only {len(admission.accepted)} of {len(names)} were accepted")
-    mean = Mean(chosen.size, admission.norm_limit)
-    for hotkey in sorted(deltas):
-        mean.add(hotkey, deltas[hotkey])
-    return Outcome(publisher.sealed(receipt), admission, mean.result())
+    addends = {hotkey: in_memory(values) for hotkey, values in deltas.items()}
+    mean = aggregate(chosen.size, addends, admission.norm_limit)
+    return Outcome(publisher.sealed(receipt), admission, mean)
 
 
 if __name__ == "__main__":

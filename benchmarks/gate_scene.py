@@ -19,7 +19,7 @@ from boltzmann.config import ModelConfig, RunConfig
 from boltzmann.local.plan import Plan
 from boltzmann.node.conduct import Offer
 from boltzmann.ports import TokenBatch
-from boltzmann.protocol.aggregate import aggregate, norm
+from boltzmann.protocol.aggregate import aggregate, in_memory
 from boltzmann.protocol.codec import Codec
 from boltzmann.protocol.documents import digest
 from boltzmann.protocol.points import Points, draw
@@ -132,8 +132,9 @@ class Training:
 
     def step(self, scene: Scene) -> None:
         """Apply the window's update: the mean of what was sent, clipped to the median norm."""
-        values = {member: offer.values for member, offer in scene.uploads.items()}
-        mean = aggregate(values, median(map(norm, values.values())))
+        deltas = {member: in_memory(offer.values) for member, offer in scene.uploads.items()}
+        limit = median(delta.length for delta in deltas.values())
+        mean = aggregate(scene.chosen.size, deltas, limit)
         self.state.apply(scene.chosen, mean, "00" * 32, scene.window)
         self.state.confirm(digest(f"window {scene.window}".encode()))
 

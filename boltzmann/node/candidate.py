@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from boltzmann.node.laps import Laps
 from boltzmann.node.node import Node
 from boltzmann.node.objects import expected
-from boltzmann.node.round import Floats, Received, Round, blocks
+from boltzmann.node.round import Received, Round, blocks
 from boltzmann.protocol.admission import Admission
-from boltzmann.protocol.aggregate import Mean
+from boltzmann.protocol.aggregate import Addend, aggregate
 from boltzmann.protocol.documents import digest
 from boltzmann.protocol.wire import Kind, seal
 
@@ -56,15 +56,9 @@ def aggregated(
     node: Node, this: Round, admission: Admission, entries: Mapping[str, Received], laps: Laps
 ) -> bytearray:
     """The body of the update that follows from the accepted deltas. In the worker's thread."""
-    mean = _aggregate(this.chosen.size, entries, admission.norm_limit)
+    deltas = {hotkey: Addend(entry.norm, blocks(entry)) for hotkey, entry in entries.items()}
+    mean = aggregate(this.chosen.size, deltas, admission.norm_limit)
     laps.end("aggregate")
     body = node.run.exchange.codec.encode(mean)
     laps.end("encode")
     return body
-
-
-def _aggregate(size: int, entries: Mapping[str, Received], limit: float) -> Floats:
-    mean = Mean(size, limit)
-    for hotkey, received in sorted(entries.items()):
-        mean.add_blocks(hotkey, received.norm, blocks(received))
-    return mean.result()

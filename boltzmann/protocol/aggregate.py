@@ -8,6 +8,7 @@ order in which a library reduces is its own affair.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,54 +48,45 @@ def scale_to(length: float, limit: float) -> np.float32:
     return np.float32(limit / length) if length > limit else np.float32(1.0)
 
 
-class Mean:
-    """The clipped mean of deltas, one added at a time so that only one need be in memory.
+@dataclass(frozen=True)
+class Addend:
+    """One delta of norm `length`, in blocks of BLOCK values: it is never needed as a whole.
 
-    Raises: ValueError if hotkeys do not come in increasing order or sizes differ.
+    The blocks are gone through once; a generator of them holds nothing before and after that.
     """
 
-    def __init__(self, size: int, norm_limit: float) -> None:
-        self._sum = np.zeros(size, np.float32)
-        self._limit = norm_limit
-        self._last = ""
-        self._count = 0
-
-    def add(self, hotkey: str, values: Floats) -> None:
-        """Add one delta `[size] float32`, scaled down to the norm limit. Clobbers nothing."""
-        if values.shape != self._sum.shape:
-            raise ValueError(f"a delta of shape {values.shape} in a mean of {self._sum.shape}")
-        self.add_blocks(hotkey, norm(values), _blocks(values))
-
-    def add_blocks(self, hotkey: str, length: float, blocks: Iterable[Floats]) -> None:
-        """As `add`, for a delta of norm `length` that is not in memory as a whole."""
-        if hotkey <= self._last:
-            raise ValueError(f"hotkey {hotkey} comes after {self._last}: add in increasing order")
-        factor, end = scale_to(length, self._limit), 0
-        for block in blocks:
-            start, end = end, end + len(block)
-            self._sum[start:end] += block * factor
-        if end != len(self._sum):
-            raise ValueError(f"a delta of {end} values in a mean of {len(self._sum)}")
-        self._last = hotkey
-        self._count += 1
-
-    def result(self) -> Floats:
-        """The mean; ends the accumulation. Raises: ValueError if nothing was added."""
-        if self._count == 0:
-            raise ValueError("the mean of no deltas")
-        np.divide(self._sum, np.float32(self._count), out=self._sum)
-        return self._sum
+    length: float
+    blocks: Iterable[Floats]
 
 
-def aggregate(deltas: Mapping[str, Floats], norm_limit: float) -> Floats:
-    """The clipped mean of `{hotkey: [n] float32}`; the order of arrival does not matter.
+def in_memory(values: Floats) -> Addend:
+    """A delta `[n] float32` that is in memory already. Its values stay as they are."""
+    return Addend(norm(values), _blocks(values))
 
-    Raises: ValueError without deltas, or if their sizes differ.
+
+def aggregate(size: int, deltas: Mapping[str, Addend], norm_limit: float) -> Floats:
+    """The clipped mean of `{hotkey: delta}`, `[size] float32`; the order of arrival does not
+    matter. Each delta is scaled down to the norm limit.
+
+    Raises: ValueError without deltas, or if one has another size.
     """
-    mean = Mean(max(map(len, deltas.values()), default=0), norm_limit)
+    if not deltas:
+        raise ValueError("the mean of no deltas")
+    mean = np.zeros(size, np.float32)
     for hotkey in sorted(deltas):
-        mean.add(hotkey, deltas[hotkey])
-    return mean.result()
+        _add(mean, deltas[hotkey], norm_limit)
+    np.divide(mean, np.float32(len(deltas)), out=mean)
+    return mean
+
+
+def _add(total: Floats, delta: Addend, norm_limit: float) -> None:
+    factor, end = scale_to(delta.length, norm_limit), 0
+    for block in delta.blocks:
+        start, end = end, end + len(block)
+        if end <= len(total):
+            total[start:end] += block * factor
+    if end != len(total):
+        raise ValueError(f"a delta of {end} values in a mean of {len(total)}")
 
 
 def _blocks(values: Floats) -> Iterator[Floats]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from random import Random
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import array, clipped_mean, hexes, pack, rough, sample, tree_norm
 
-from boltzmann.protocol.aggregate import Mean, aggregate, norm, scale_to
+from boltzmann.protocol.aggregate import Addend, Floats, aggregate, in_memory, norm, scale_to
 
 FINITE = st.floats(width=32, min_value=-(2.0**60), max_value=2.0**60)
 HOTKEYS = st.text(st.characters(codec="ascii"), min_size=1, max_size=6)
@@ -19,6 +20,13 @@ LIMITS = st.floats(2.0**-60, 2.0**90) | st.just(float("inf"))
 DELTAS = {name: sample(name, 6) for name in ("5Alice", "5Bob", "5Carol")}
 GOLDEN_MEAN = "548a7dbfff3f8e40a3ff2c40374a0ac0b5ca94bf48801540"
 GOLDEN_NORM = "0x1.2a47a2f642970p+9"
+
+
+def mean_of(deltas: Mapping[str, Sequence[float]], limit: float) -> Floats:
+    """What nodes make of these deltas, as many values as the longest has."""
+    arrays = {name: array(delta) for name, delta in deltas.items()}
+    size = max(map(len, arrays.values()), default=0)
+    return aggregate(size, {name: in_memory(delta) for name, delta in arrays.items()}, limit)
 
 
 @st.composite
@@ -33,8 +41,7 @@ def test_one_aggregation_is_pinned() -> None:
     """The limit lies between the norms, so that some deltas are scaled and some are not."""
     norms = sorted(tree_norm(delta) for delta in DELTAS.values())
     assert norms[0] < 9.5 < norms[-1]
-    arrays = {name: array(delta) for name, delta in DELTAS.items()}
-    assert hexes(aggregate(arrays, 9.5)) == GOLDEN_MEAN
+    assert hexes(mean_of(DELTAS, 9.5)) == GOLDEN_MEAN
     assert pack(clipped_mean(DELTAS, 9.5)).hex() == GOLDEN_MEAN
 
 
@@ -50,8 +57,7 @@ def test_a_norm_over_several_blocks_is_pinned() -> None:
 def test_the_mean_is_float32_arithmetic_bit_for_bit(
     deltas: dict[str, list[float]], limit: float
 ) -> None:
-    arrays = {name: array(delta) for name, delta in deltas.items()}
-    assert aggregate(arrays, limit).tobytes() == pack(clipped_mean(deltas, limit))
+    assert mean_of(deltas, limit).tobytes() == pack(clipped_mean(deltas, limit))
 
 
 @given(deltas=windows(), limit=LIMITS, shuffle=st.randoms())
@@ -60,8 +66,8 @@ def test_the_order_of_arrival_changes_no_bit(
 ) -> None:
     arrived = list(deltas)
     shuffle.shuffle(arrived)
-    one = aggregate({name: array(deltas[name]) for name in deltas}, limit)
-    two = aggregate({name: array(deltas[name]) for name in arrived}, limit)
+    one = mean_of(deltas, limit)
+    two = mean_of({name: deltas[name] for name in arrived}, limit)
     assert one.tobytes() == two.tobytes()
 
 
@@ -69,18 +75,13 @@ def test_order_would_matter_if_it_were_not_fixed() -> None:
     """The property above can fail: these numbers sum otherwise in another order."""
     values = {"a": [2.0**60], "b": [1.0], "c": [-(2.0**60)]}
     other = {"a": [2.0**60], "b": [-(2.0**60)], "c": [1.0]}
-    one, two = (
-        aggregate({name: array(delta) for name, delta in deltas.items()}, float("inf"))
-        for deltas in (values, other)
-    )
+    one, two = (mean_of(deltas, float("inf")) for deltas in (values, other))
     assert one.tobytes() != two.tobytes()
 
 
 @given(values=st.lists(FINITE, min_size=1, max_size=50), limit=st.floats(2.0**-40, 2.0**40))
 def test_clipping_never_leaves_a_norm_above_the_limit(values: list[float], limit: float) -> None:
-    mean = Mean(len(values), limit)
-    mean.add("5A", array(values))
-    clipped = norm(mean.result())
+    clipped = norm(mean_of({"5A": values}, limit))
     before = norm(array(values))
     if before <= limit:
         assert clipped == before
@@ -111,8 +112,7 @@ def test_norms_at_the_ends_of_float32() -> None:
 
 def test_a_delta_longer_than_a_block_is_scaled_in_every_block() -> None:
     deltas = {name: rough(name, 70_000) for name in ("a", "b")}
-    arrays = {name: array(delta) for name, delta in deltas.items()}
-    assert aggregate(arrays, 5.0).tobytes() == pack(clipped_mean(deltas, 5.0))
+    assert mean_of(deltas, 5.0).tobytes() == pack(clipped_mean(deltas, 5.0))
 
 
 def test_scale_reaches_down_only() -> None:
@@ -127,26 +127,32 @@ def test_scale_reaches_down_only() -> None:
 def test_adding_clobbers_nothing() -> None:
     delta = array(sample("x", 100))
     before = delta.tobytes()
-    mean = Mean(100, norm_limit=0.5)
-    mean.add("a", delta)
-    mean.add("b", delta)
-    mean.result()
+    aggregate(100, {"a": in_memory(delta), "b": in_memory(delta)}, 0.5)
     assert delta.tobytes() == before
 
 
-@pytest.mark.parametrize("hotkeys", [("b", "a"), ("a", "a"), ("",), ("ab", "a"), ("a", "Z")])
-def test_hotkeys_out_of_order_are_an_error(hotkeys: tuple[str, ...]) -> None:
-    mean = Mean(1, 1.0)
-    with pytest.raises(ValueError, match="increasing order"):
-        for hotkey in hotkeys:
-            mean.add(hotkey, array([1.0]))
+def test_deltas_are_gone_through_one_after_the_other_in_hotkey_order() -> None:
+    """Nodes read them from disk: no more than one block may be needed at a time."""
+    begun: list[str] = []
+
+    def blocks(name: str) -> Iterator[Floats]:
+        for _ in range(2):
+            begun.append(name)
+            yield array([1.0])
+
+    deltas = {name: Addend(1.0, blocks(name)) for name in ("b", "a", "Z")}
+    assert begun == []
+    aggregate(2, deltas, 1.0)
+    assert begun == ["Z", "Z", "a", "a", "b", "b"]
 
 
-def test_sizes_that_differ_are_an_error() -> None:
-    with pytest.raises(ValueError, match="shape"):
-        aggregate({"a": array([1.0]), "b": array([1.0, 2.0])}, 1.0)
+@pytest.mark.parametrize("size", [1, 3])
+def test_sizes_that_differ_are_an_error(size: int) -> None:
+    deltas = {"a": in_memory(array([1.0] * size)), "b": in_memory(array([1.0, 2.0]))}
+    with pytest.raises(ValueError, match=f"a delta of 2 values in a mean of {size}"):
+        aggregate(size, deltas, 1.0)
 
 
 def test_the_mean_of_nothing_is_an_error() -> None:
     with pytest.raises(ValueError, match="no deltas"):
-        aggregate({}, 1.0)
+        aggregate(1, {}, 1.0)
