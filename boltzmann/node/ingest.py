@@ -19,13 +19,12 @@ from boltzmann.node.objects import commit_key, delta_key, expected
 from boltzmann.node.outbox import write_whole
 from boltzmann.node.round import Duty, Received, Round, chosen_in
 from boltzmann.node.stages import Stage
-from boltzmann.protocol.aggregate import BLOCK, norm_of_blocks
+from boltzmann.protocol.arrival import arrive
 from boltzmann.protocol.clock import WindowClock
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.reveal import MAX_COMMIT_BYTES, Pledge, open_commit
-from boltzmann.protocol.scoring import add_up
 from boltzmann.protocol.slices import Slice
-from boltzmann.protocol.wire import Expected, Kind, check_object
+from boltzmann.protocol.wire import Expected, Kind
 
 T = TypeVar("T")
 _ALL = 1.5  # how much longer than one read all of them may take
@@ -242,20 +241,11 @@ async def _checked(node: Node, this: Round, peer: Peer, path: Path) -> Received 
 
 
 def _check(node: Node, this: Round, path: Path, known: Expected) -> Received | Rejection:
-    data = path.read_bytes()
-    checked = check_object(data, known, node.verify)
-    if isinstance(checked, Rejection):
-        return checked
-    on_points, on_slice = this.meeting
-    shares = known.codec.decode(memoryview(data)[known.slice_end :]).reshape(known.shares)
-    values = known.codec.take(memoryview(data)[known.body_start : known.slice_end], on_slice)
-    wrong = add_up(shares[:, on_points], values, known.codec.rounding)
-    if wrong is not None:
-        return wrong
-    norm = norm_of_blocks(
-        known.codec.pieces(memoryview(data)[known.body_start : known.slice_end], BLOCK)
-    )
-    return Received(path, known, checked.sha256, checked.header.tokens, norm)
+    arrived = arrive(path.read_bytes(), known, this.meeting, node.verify)
+    if isinstance(arrived, Rejection):
+        return arrived
+    checked = arrived.checked
+    return Received(path, known, checked.sha256, checked.header.tokens, arrived.norm)
 
 
 def delta_path(node: Node, window: int, peer: Peer) -> Path:

@@ -1,4 +1,4 @@
-"""How much memory a stranger's bytes can take: checking and opening one object, with all shares."""
+"""How much memory a stranger's bytes can take: receiving and opening one delta, with all shares."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from reference import HashKeys, verify_hash
 
+from boltzmann.protocol.arrival import Arrived, arrive
 from boltzmann.protocol.codec import Codec
-from boltzmann.protocol.wire import Checked, Expected, Kind, Opened, check_object, open_object, seal
+from boltzmann.protocol.wire import Expected, Kind, Opened, open_object, seal
 
 VALUES = 1 << 20
 SHARES = (8, 4096)
@@ -19,24 +20,30 @@ OVERHEAD = 1 << 16
 
 
 @pytest.mark.parametrize(
-    ("codec", "checked", "opened"), [(Codec.BF16, 0.7, 1.6), (Codec.FP32, 1.2, 2.0)]
+    ("codec", "arrived", "opened"), [(Codec.BF16, 0.9, 1.6), (Codec.FP32, 1.3, 2.0)]
 )
-@pytest.mark.parametrize("opening", [False, True], ids=["checked", "opened"])
+@pytest.mark.parametrize("opening", [False, True], ids=["arrived", "opened"])
 def test_a_read_object_takes_no_more_than_two_slices(
-    codec: Codec, checked: float, opened: float, opening: bool, tmp_path: Path
+    codec: Codec, arrived: float, opened: float, opening: bool, tmp_path: Path
 ) -> None:
     expected = Expected(
         *(Kind.DELTA, "run-1", "5Hotkey", 7, bytes(32), VALUES, codec, 100.0), shares=SHARES
     )
     path = tmp_path / "delta"
     body = np.ones(VALUES + SHARES[0] * SHARES[1], np.float32)
+    body[VALUES:] /= SHARES[0]  # so that they add up
+    meeting = (np.arange(SHARES[1]), np.arange(SHARES[1]))
     path.write_bytes(seal(expected, 9, codec.encode(body), HashKeys("5Hotkey").sign))
     tracemalloc.start()
     try:
-        found = (open_object if opening else check_object)(path.read_bytes(), expected, verify_hash)
+        data = path.read_bytes()
+        if opening:
+            found: object = open_object(data, expected, verify_hash)
+        else:
+            found = arrive(data, expected, meeting, verify_hash)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert isinstance(found, Opened if opening else Checked)
-    limit = opened if opening else checked  # what is checked is never there as a whole
+    assert isinstance(found, Opened if opening else Arrived)
+    limit = opened if opening else arrived  # what arrives is never there as a whole
     assert SLICE_BYTES * codec.width / 4 < peak < limit * SLICE_BYTES + OVERHEAD
