@@ -28,7 +28,7 @@ from boltzmann.node.stages import Crash
 from boltzmann.ports import Chain, Store, Telemetry
 from boltzmann.privacy import shown
 from boltzmann.protocol.chainview import Neuron
-from boltzmann.protocol.commitment import Commitment, Role
+from boltzmann.protocol.commitment import ANY_DIGEST, Commitment, Role
 from boltzmann.protocol.pages import PageSchedule
 from boltzmann.store.s3 import S3Store
 from boltzmann.telemetry.console import Console, Show
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _READERS = 64  # buckets that are read at the same time
 _START_SECONDS = 30.0  # for the one read of run.toml
+_LAST_BLOCK = 2**32 - 1  # a subtensor chain counts them in 32 bits
 
 
 @asynccontextmanager
@@ -204,23 +205,35 @@ async def _poll_seconds(chain: Chain) -> float:
 
 
 async def _announce(node: Node, role: Role) -> None:
-    """Commit this node's role, run and bucket unless the chain holds them already."""
+    """Commit this node's role, run and bucket unless the chain holds them already.
+
+    Raises: ConfigError if a record has no room for them, or a validator's none for a manifest too.
+    """
+    mine = Commitment(role, node.run.run.id, node.store.address)
+    _require_room(mine, node.clock.window(_LAST_BLOCK))
     head = await node.chain.head()
     held = await record_of(node.chain, node.hotkey, head.number)
-    mine = Commitment(role, node.run.run.id, node.store.address)
     if held is not None and (held.role, held.run) == (role, mine.run):
         if held.bucket == mine.bucket:
             return
         # A validator that moves to another bucket still stands by its last manifest.
         mine = replace(mine, manifest=held.manifest)
+    await node.chain.commit(mine.encode())
+
+
+def _require_room(record: Commitment, last_window: int) -> None:
+    """Raises: ConfigError. A validator's record must hold any window's manifest as well."""
+    validates = record.role is Role.VALIDATOR
+    fullest = replace(record, manifest=(last_window, ANY_DIGEST)) if validates else record
     try:
-        record = mine.encode()
+        fullest.encode()
     except ValueError as error:
+        beside = " and a manifest's digest" if validates else ""
         raise ConfigError(
-            f"this node's record on chain cannot hold its bucket ({error}): choose a bucket with a "
-            f"shorter public address, or a domain of its own with --s3.public_url"
+            f"this node's record on chain cannot hold its bucket{beside} ({error}): choose a "
+            f"bucket with a shorter name or public address, a shorter read key, or a domain of its "
+            f"own with --s3.public_url"
         ) from error
-    await node.chain.commit(record)
 
 
 def _telemetry(settings: NodeConfig, role: Role, neuron: Neuron, run: RunConfig) -> Telemetry:

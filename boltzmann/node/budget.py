@@ -24,13 +24,16 @@ async def tell_budget(node: Node) -> None:
             "nobody can approve its updates: another validator must join, or the owner change it",
         )
     window = node.clock.window(head.number)
-    largest = max(record_charge(peer, window) for peer in seats)
-    shortest = shortest_window(space.limit, rules.tempo, largest, len(seats))
+    charges = [taken for peer in seats if (taken := record_charge(peer, window)) is not None]
+    if not charges:
+        return  # nobody can order anything, whatever the windows' length
+    largest = max(charges)
+    shortest = shortest_window(space.limit, rules.tempo, largest, len(charges))
     if node.clock.length < shortest:
         node.telemetry.event(
             "error",
             what="the chain's commitment budget",
-            detail=f"{len(seats)} validators whose records take up to {largest} of {space.limit} "
+            detail=f"{len(charges)} validators whose records take up to {largest} of {space.limit} "
             f"bytes per {rules.tempo} blocks can order a window every {shortest} blocks; this "
             f"run's windows have {node.clock.length}, so some will stay empty: the owner should "
             f"lengthen them or let more validators in",

@@ -11,12 +11,11 @@ from boltzmann.node.membership import Peer, peers_at, validators
 from boltzmann.ports import Chain
 from boltzmann.protocol.budget import charge
 from boltzmann.protocol.chainview import CommitSpace
-from boltzmann.protocol.commitment import Commitment
+from boltzmann.protocol.commitment import ANY_DIGEST, Commitment
 from boltzmann.protocol.council import leaders, witnesses
 
 _RAO = 1e9  # to one token
 _KEPT = 16
-_ANY_DIGEST = "00" * 32  # every digest takes the same room in a record
 
 
 @dataclass(frozen=True)
@@ -71,9 +70,7 @@ def seat(
     stakes = {peer.hotkey: round(peer.neuron.stake * _RAO) for peer in seats}
     if not any(stakes.values()):  # a chain without stake: everybody counts alike
         stakes = dict.fromkeys(stakes, 1)
-    exhausted = {
-        peer.hotkey for peer in seats if space.room(peer.hotkey) < record_charge(peer, window)
-    }
+    exhausted = {peer.hotkey for peer in seats if not _may_order(peer, window, space)}
     return Council(
         window=window,
         validators={peer.hotkey: peer for peer in seats},
@@ -83,8 +80,21 @@ def seat(
     )
 
 
-def record_charge(peer: Peer, window: int) -> int:
-    """Bytes of the chain's budget that this validator's record of a manifest takes."""
+def _may_order(peer: Peer, window: int, space: CommitSpace) -> bool:
+    """Whether this validator can put the digest of the window's manifest on chain."""
+    taken = record_charge(peer, window)
+    return taken is not None and taken <= space.room(peer.hotkey)
+
+
+def record_charge(peer: Peer, window: int) -> int | None:
+    """Bytes of the chain's budget that this validator's record of a manifest takes.
+
+    None if its other words leave no room for a manifest: anybody may put such a record on chain,
+    and it must not stop those who read it.
+    """
     held = peer.commitment
-    record = Commitment(held.role, held.run, held.bucket, manifest=(window, _ANY_DIGEST))
-    return charge(record.encode())
+    record = Commitment(held.role, held.run, held.bucket, manifest=(window, ANY_DIGEST))
+    try:
+        return charge(record.encode())
+    except ValueError:
+        return None

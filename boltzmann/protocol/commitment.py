@@ -25,6 +25,7 @@ from boltzmann.protocol.readkeys import parted, read_keys
 
 MAX_FIELDS = 3
 MAX_FIELD_BYTES = 128
+ANY_DIGEST = "00" * 32  # every digest takes the same room in a record
 _VERSION = "1"
 _RECORDS_KEPT = 4096  # a subnet's are read at every block that matters, and hardly ever change
 _RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")

@@ -93,8 +93,9 @@ def leaders(
 ) -> tuple[str, ...]:
     """The validators in the order in which they may propose.
 
-    `exhausted`: those whose share of the chain's commitment budget does not take another record;
-    they come last, so that leading rotates to who can still put a digest on chain.
+    `exhausted`: those whose share of the chain's commitment budget does not take another record, or
+    whose record has no room for a manifest; they come last, so that leading rotates to who can
+    still put a digest on chain.
     """
     order = drawn(derive(close_hash, "leader"), stakes)
     able = [hotkey for hotkey in order if hotkey not in exhausted]
