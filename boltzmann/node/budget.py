@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from boltzmann.node.councils import record_charge
 from boltzmann.node.membership import validators
 from boltzmann.node.node import Node
@@ -27,14 +29,26 @@ async def tell_budget(node: Node) -> None:
     charges = [taken for peer in seats if (taken := record_charge(peer, window)) is not None]
     if not charges:
         return  # nobody can order anything, whatever the windows' length
+    trouble = budget_trouble(charges, space.limit, rules.tempo, node.clock.length)
+    if trouble:
+        node.telemetry.event("error", what="the chain's commitment budget", detail=trouble)
+
+
+def budget_trouble(charges: Sequence[int], limit: int, tempo: int, length: int) -> str:
+    """Why windows of `length` blocks cannot all be ordered, or "".
+
+    `charges`: the bytes of each validator's record, of `limit` bytes per `tempo` blocks.
+    """
     largest = max(charges)
-    shortest = shortest_window(space.limit, rules.tempo, largest, len(charges))
-    if node.clock.length < shortest:
-        node.telemetry.event(
-            "error",
-            what="the chain's commitment budget",
-            detail=f"{len(charges)} validators whose records take up to {largest} of {space.limit} "
-            f"bytes per {rules.tempo} blocks can order a window every {shortest} blocks; this "
-            f"run's windows have {node.clock.length}, so some will stay empty: the owner should "
-            f"lengthen them or let more validators in",
-        )
+    try:
+        shortest = shortest_window(limit, tempo, largest, len(charges))
+    except ValueError as error:  # a record that the chain takes from nobody
+        return str(error)
+    if length >= shortest:
+        return ""
+    return (
+        f"{len(charges)} validators whose records take up to {largest} of {limit} bytes per "
+        f"{tempo} blocks can order a window every {shortest} blocks; this run's windows have "
+        f"{length}, so some will stay empty: the owner should lengthen them or let more "
+        f"validators in"
+    )

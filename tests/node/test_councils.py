@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 from node_kit import CONFIG, Running, running, store_of
-from scripted_chain import Keys, Script
+from scripted_chain import Keys, Script, ScriptedChain
 
 from boltzmann.app.setup import _announce
 from boltzmann.errors import ConfigError
-from boltzmann.node.budget import tell_budget
+from boltzmann.node.budget import budget_trouble, tell_budget
 from boltzmann.node.councils import record_charge, seat
 from boltzmann.node.membership import Peer
 from boltzmann.protocol.chainview import CommitSpace, Neuron
@@ -79,6 +79,33 @@ async def test_a_validator_starts_whatever_record_another_one_has(s3: str, tmp_p
     async with running(script, "first", store_of(s3, "first"), tmp_path, RUN) as node:
         await tell_budget(node.node)
         assert (await node.node.councils.at(0)).order == (Keys("other").hotkey,)
+
+
+class Narrow(ScriptedChain):
+    """A chain whose budget takes no record of this length."""
+
+    async def commit_space(self, block: int) -> CommitSpace:
+        return CommitSpace(99, {})
+
+
+async def test_a_budget_that_takes_no_record_is_told_and_ends_nobody(
+    s3: str, tmp_path: Path
+) -> None:
+    script = Script(height=RUN.windows.close(0))
+    script.register("other", stake=5.0)
+    script.commit(Keys("other").hotkey, record(Role.VALIDATOR, ADDRESS), 0)
+    async with running(script, "first", store_of(s3, "first"), tmp_path, RUN) as node:
+        await tell_budget(replace(node.node, chain=Narrow(script, node.node.hotkey)))
+        (told,) = node.told.of("error")
+        assert told["what"] == "the chain's commitment budget"
+        assert "does not fit the chain's budget of 99 bytes: shorten the record" in told["detail"]
+
+
+@pytest.mark.parametrize(("length", "words"), [(36, "can order a window every 37"), (37, "")])
+def test_windows_shorter_than_the_budget_allows_are_told(length: int, words: str) -> None:
+    found = budget_trouble([150, 310], limit=1600, tempo=360, length=length)
+    assert words in found
+    assert bool(found) is bool(words)
 
 
 async def test_a_validator_whose_own_record_has_no_room_for_a_manifest_is_told(
