@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import signal
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -64,17 +65,12 @@ class Helpers:
     def compute(self, theta: NDArray[np.float32], jobs: Sequence[Job]) -> list[Delta]:
         """The gradient of each job's pages, in order. Raises: BoltzmannError if a helper died."""
         shares = len(self._lines) + 1
-        for place, line in enumerate(self._lines):
-            line.send((theta, jobs[place + 1 :: shares]))
+        with _helped():
+            for place, line in enumerate(self._lines):
+                line.send((theta, jobs[place + 1 :: shares]))
         found: list[list[Delta]] = [gradients(self._worker, theta, jobs[::shares])]
-        for line in self._lines:
-            try:
-                found.append(line.recv())
-            except EOFError as error:
-                raise BoltzmannError(
-                    "a helping process of the simulation has died; see what it said, or do without "
-                    "helpers (--processes 1)"
-                ) from error
+        with _helped():
+            found += [line.recv() for line in self._lines]
         return [found[number % shares][number // shares] for number in range(len(jobs))]
 
     def close(self) -> None:
@@ -83,6 +79,18 @@ class Helpers:
             line.close()
         for process in self._processes:
             process.join()
+
+
+@contextmanager
+def _helped() -> Iterator[None]:
+    """Around what is sent to helpers or read from them. Raises: BoltzmannError if one died."""
+    try:
+        yield
+    except (EOFError, OSError) as error:
+        raise BoltzmannError(
+            "a helping process of the simulation has died; see what it said, or do without "
+            "helpers (--processes 1)"
+        ) from error
 
 
 def gradients(worker: Worker, theta: NDArray[np.float32], jobs: Sequence[Job]) -> list[Delta]:

@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from boltzmann.data.tokenizer import ByteTokenizer
+from boltzmann.errors import BoltzmannError
 from boltzmann.node.worker import Worker
 from boltzmann.simulate.clock import run_virtual
 from boltzmann.simulate.compute import Engine, SharedWorker
-from boltzmann.simulate.helpers import Helpers
+from boltzmann.simulate.helpers import Helpers, Job
 from boltzmann.simulate.plan import SimulationPlan
 from boltzmann.simulate.text import Loaded, SmallPages
 from boltzmann.train.gradients import Delta
@@ -104,3 +105,16 @@ def test_old_parameters_are_forgotten(engine: Engine, tmp_path: Path) -> None:
     node.state.theta[0] -= np.float32(4.0)
     assert node.compute((1,)) is not first
     assert engine.computed == 6
+
+
+def test_a_helper_that_died_before_it_was_asked_is_told(tmp_path: Path) -> None:
+    worker = Worker(RUN, state(tmp_path / "worker"), LOAD, torch.device("cpu"))
+    helpers = Helpers(worker, 1)
+    (process,) = helpers._processes
+    process.kill()
+    process.join()
+    theta = worker.state.theta.copy()
+    with pytest.raises(BoltzmannError, match="a helping process of the simulation has died"):
+        helpers.compute(theta, [Job((1,), None), Job((2,), None)])
+    helpers.close()
+    worker.close()
