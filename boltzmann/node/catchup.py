@@ -10,6 +10,7 @@ from pathlib import Path
 from boltzmann.errors import CorruptState
 from boltzmann.node.node import Node
 from boltzmann.node.objects import shard_key
+from boltzmann.node.outbox import make_folder
 from boltzmann.node.route import Start
 from boltzmann.node.tip import Holder, Tip
 from boltzmann.privacy import shown
@@ -25,12 +26,13 @@ async def load_checkpoint(node: Node, tip: Tip, start: Start) -> str | None:
 
     Each shard comes from the first holder whose copy has its sha256; who failed with one is asked
     last for the next: a bucket that never answers must not cost its limit once per shard.
+    Raises: NoRoom or StoreError if the disk does not take it.
     """
     holders, failed = tip.holders, set[str]()
     descriptor, began = start.descriptor, time.monotonic()
     folder = node.folder / "download"
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    make_folder(folder)
     try:
         paths = []
         for number, shard in enumerate(descriptor.shards):

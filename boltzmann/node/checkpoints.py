@@ -7,11 +7,12 @@ import os
 import shutil
 from pathlib import Path
 
-from boltzmann.errors import StoreError, StoreUnavailable
+from boltzmann.errors import NoRoom, StoreError, StoreUnavailable
 from boltzmann.node.keepsake import save_state
 from boltzmann.node.manifests import Held
 from boltzmann.node.node import Node
 from boltzmann.node.objects import descriptor_key, shard_key
+from boltzmann.node.outbox import writing
 from boltzmann.node.stages import Stage
 from boltzmann.protocol.ballots import Objection
 from boltzmann.protocol.documents import digest
@@ -79,9 +80,18 @@ class Checkpoints:
         node = self._node
         if window % node.run.exchange.epoch_windows == 0 and await save_state(node, window):
             chosen = await self._is_copyist(window)
-            await asyncio.to_thread(_link, node, chosen)
+            await self._keep(window, chosen)
         if self._upload is None or self._upload.done():
             self._upload = asyncio.create_task(self._publish_all(window))
+
+    async def _keep(self, window: int, chosen: bool) -> None:
+        """Keep what was just saved; a disk that does not take it costs this checkpoint only."""
+        try:
+            await asyncio.to_thread(_link, self._node, chosen)
+        except OSError as error:  # also of file systems without hard links
+            self._node.telemetry.event(
+                "error", what=f"keeping the checkpoint made at window {window}", detail=str(error)
+            )
 
     async def close(self) -> None:
         """Leave an upload that is under way; the next start goes on with it."""
@@ -105,7 +115,7 @@ class Checkpoints:
                     with node.stage(Stage.CHECKPOINT, window):
                         await publish_checkpoint(node, descriptor)
             await self._retire()
-        except (StoreError, OSError) as error:
+        except (StoreError, NoRoom, OSError) as error:
             node.telemetry.event("error", what="publishing a checkpoint", detail=str(error))
 
     async def _retire(self) -> None:
@@ -126,7 +136,7 @@ class Checkpoints:
 async def publish_checkpoint(node: Node, descriptor: Descriptor) -> None:
     """Put the shards into the bucket, the descriptor last; a bucket that is silent is waited for.
 
-    Raises: StoreError if the bucket refuses.
+    Raises: StoreError if the bucket refuses, NoRoom if the disk does.
     """
     folder, run, window = folder_of(node, descriptor.window), node.run.run.id, descriptor.window
     objects = [
@@ -146,26 +156,33 @@ async def publish_checkpoint(node: Node, descriptor: Descriptor) -> None:
         node.telemetry.event(
             "progress", what="publishing a checkpoint", done=number + 1, of=len(objects)
         )
-    (folder / _PUBLISHED).touch()
+    with writing(folder / _PUBLISHED):
+        (folder / _PUBLISHED).touch()
     node.telemetry.event(
         "checkpoint", window=window, digest=descriptor.digest, bytes_up=descriptor.size
     )
 
 
 def _link(node: Node, chosen: bool) -> None:
-    """The state that was just saved, under the name of its window: files, not copies."""
+    """The state that was just saved, under the name of its window: files, not copies.
+
+    Raises: OSError; nothing half-made is left, since a full disk is no place for it.
+    """
     window = node.worker.state.position.window
     folder = folder_of(node, window)
     aside = folder.with_suffix(".new")
     if folder.exists():
         return
     shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    for path in sorted(node.snapshot.iterdir()):
-        os.link(path, aside / path.name)
-    if chosen:
-        (aside / _CHOSEN).touch()
-    aside.rename(folder)
+    try:
+        aside.mkdir(parents=True)
+        for path in sorted(node.snapshot.iterdir()):
+            os.link(path, aside / path.name)
+        if chosen:
+            (aside / _CHOSEN).touch()
+        aside.rename(folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def named(descriptor: Descriptor) -> CheckpointName:

@@ -8,6 +8,7 @@ from boltzmann.node.manifests import Held
 from boltzmann.node.membership import first_validator, peers_at
 from boltzmann.node.node import Node
 from boltzmann.node.objects import manifest_key
+from boltzmann.node.outbox import writing
 from boltzmann.node.publish import publish
 from boltzmann.node.tip import Sight, tip_at
 from boltzmann.protocol.clock import INCLUSION_BLOCKS
@@ -26,6 +27,7 @@ async def ensure_genesis(node: Node) -> None:
     Returns at once if the run has begun, or another validator has more stake. A genesis that missed
     its window's deciding block counts for nobody and is made anew. A digest that nobody can read
     may be a genesis of better days: it is waited for, but not for long, as anybody can order one.
+    Raises: NoRoom or StoreError if the disk or the own bucket does not take it.
     """
     waited = 0
     while True:
@@ -77,7 +79,8 @@ async def _publish(node: Node, window: int) -> None:
     parameters = await node.worker.run(lambda: initial_parameters(node.run.model, node.run.key))
     await node.worker.run(lambda: state.reset(parameters, "", window))
     folder = folder_of(node, window)
-    descriptor = await node.worker.run(lambda: checkpoint.write(state, run, folder))
+    with writing(folder):
+        descriptor = await node.worker.run(lambda: checkpoint.write(state, run, folder))
     await publish_checkpoint(node, descriptor)
     data = node.outbox.find(window, "manifest")
     if data is None:

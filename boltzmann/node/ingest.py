@@ -16,7 +16,7 @@ from typing import TypeVar
 from boltzmann.node.membership import Peer
 from boltzmann.node.node import Node
 from boltzmann.node.objects import commit_key, delta_key, expected
-from boltzmann.node.outbox import write_whole
+from boltzmann.node.outbox import make_folder, write_whole
 from boltzmann.node.round import Duty, Received, Round, chosen_in
 from boltzmann.node.stages import Stage
 from boltzmann.protocol.arrival import arrive
@@ -132,7 +132,7 @@ async def _read_pledges(node: Node, duty: Duty) -> tuple[Mapping[str, Pledge | R
     """
     _forget_before(node, duty.window - 1)
     path = _folder(node, duty.window) / "commits.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     if path.exists():
         return _unspelled(path.read_text()), True
     in_time = node.blocks.latest < node.clock.upload_by(duty.window)
@@ -219,7 +219,7 @@ async def fetch_exact(node: Node, this: Round, peer: Peer, sha256: str) -> Recei
 
 
 async def _fetch(node: Node, duty: Duty, peer: Peer, chosen: Slice, path: Path) -> Rejection | None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     return await asyncio.to_thread(
         node.store.download,
         peer.bucket,

@@ -7,6 +7,8 @@ sends what it wrote down, never a second, different object for the same window.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from boltzmann.errors import NoRoom
@@ -18,21 +20,39 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises: NoRoom if it cannot be written; what was there before stays.
     """
     temporary = path.with_name(path.name + ".tmp")
-    try:
+    with writing(path):
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+
+
+def make_folder(folder: Path) -> None:
+    """The folder and those above it, unless they are there. Raises: NoRoom."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around what writes `path`: trouble with the disk costs a window, not the node.
+
+    Raises: NoRoom for an OSError.
+    """
+    try:
+        yield
     except OSError as error:
-        raise NoRoom(f"{path} cannot be written ({error.strerror}): make room there") from error
+        reason = error.strerror or error
+        raise NoRoom(f"{path} cannot be written ({reason}): make room there") from error
 
 
 class Outbox:
     """Objects by window and name."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        """Raises: NoRoom."""
+        make_folder(folder)
         self._folder = folder
 
     def keep(self, window: int, name: str, data: bytes) -> None:

@@ -13,6 +13,7 @@ from boltzmann.errors import Divergence
 from boltzmann.node.laps import Laps
 from boltzmann.node.node import Node
 from boltzmann.node.objects import expected, update_key
+from boltzmann.node.outbox import make_folder
 from boltzmann.node.route import Link
 from boltzmann.node.tip import Holder
 from boltzmann.privacy import shown
@@ -49,14 +50,14 @@ async def fetch_update(
 ) -> Fetched | Rejection:
     """The update, from the first holder not in `avoid` that has an object of its size.
 
-    Every holder seals its own copy: values are one, signatures are not.
+    Every holder seals its own copy: values are one, signatures are not. Raises: NoRoom, StoreError.
     """
     proposal, laps = link.manifest.proposal, Laps()
     close_hash = await node.blocks.hash(node.clock.close(proposal.window))
     chosen = await asyncio.to_thread(select, node.worker.state.layout, close_hash)
     laps.end("select")
     folder = node.folder / _FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"{proposal.window}.update"
     refusal = Rejection(Reason.ABSENT, f"in none of {len(holders)} buckets")
     for holder in sorted(holders, key=lambda h: h.hotkey != proposal.leader):

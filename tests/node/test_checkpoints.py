@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from node_kit import CLOCK, CONFIG, RUN, Bucket, Running, announce, running, store_of
@@ -62,6 +65,19 @@ class Scene:
         if node is not None:
             self.checkpoints = Checkpoints(node)
         await self.checkpoints.enter(window)
+
+    async def saved_in_vain(self, failing: pytest.MonkeyPatch, module: Any, name: str) -> None:
+        """Window 2 is entered on a disk that does not take what `name` makes."""
+        real = getattr(module, name)
+
+        def full(path: Path, *args: Any, **named: Any) -> Any:
+            if "checkpoints" in str(args[0] if name == "link" else path):
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return real(path, *args, **named)
+
+        failing.setattr(module, name, full)
+        await self.enter(2)
+        await self.published()
 
     async def published(self) -> None:
         """What is under way ends."""
@@ -197,6 +213,48 @@ async def test_what_a_proposal_may_name(s3: str, tmp_path: Path) -> None:
         # A checkpoint of a state that was taken back since is not named.
         await at.node.worker.run(at.validator.state.undo)
         assert newest_checkpoint(at.node, at.base) == first
+
+
+@pytest.mark.parametrize(("module", "name"), [(os, "link"), (Path, "mkdir"), (Path, "touch")])
+async def test_a_disk_that_does_not_take_a_checkpoint_costs_no_more_than_that(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: object, name: str
+) -> None:
+    """A full one, or a file system without hard links."""
+    async with scene(s3, tmp_path) as at:
+        at.leader.publish(at.leader.close(1))
+        with monkeypatch.context() as failing:
+            await at.saved_in_vain(failing, module, name)
+        (told,) = at.validator.told.of("error")
+        assert told["what"] == "keeping the checkpoint made at window 2"
+        assert "No space left" in told["detail"]
+        assert list((at.node.folder / "checkpoints").glob("*")) == []
+        for window in (2, 3):
+            await at.close(window)
+        await at.published()
+        assert at.kept() == [3]
+
+
+async def test_a_disk_that_does_not_take_the_mark_of_publishing_is_told(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        touch = Path.touch
+
+        def full(path: Path, *args: Any, **named: Any) -> None:
+            if path.name == "published":
+                raise OSError(errno.ENOSPC, "No space left on device")
+            touch(path, *args, **named)
+
+        with monkeypatch.context() as failing:
+            failing.setattr(Path, "touch", full)
+            await at.close(1)
+            await at.published()
+        (told,) = at.validator.told.of("error")
+        assert told["what"] == "publishing a checkpoint"
+        assert "make room there" in told["detail"]
+        await at.close(2)
+        await at.published()
+        assert len(at.validator.told.of("checkpoint")) == 1
 
 
 class Killed(Exception):
