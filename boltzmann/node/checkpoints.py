@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 from boltzmann.errors import NoRoom, StoreError, StoreUnavailable
@@ -68,12 +69,27 @@ def _written(node: Node) -> list[Descriptor]:
     return sorted(found, key=lambda descriptor: -descriptor.window)
 
 
+def _outdated(node: Node) -> list[Descriptor]:
+    """Those beyond what the run keeps; the genesis never is: audits may begin there."""
+    return [d for d in _written(node)[node.run.exchange.checkpoints_kept :] if d.head]
+
+
+async def _remove(node: Node, descriptor: Descriptor) -> None:
+    """Take a checkpoint out of the bucket. Raises: StoreError."""
+    run, window = node.run.run.id, descriptor.window
+    # The descriptor first: a checkpoint that lacks shards must not be found.
+    await asyncio.to_thread(node.store.delete, descriptor_key(run, window, descriptor.digest))
+    for shard in descriptor.shards:
+        await asyncio.to_thread(node.store.delete, shard_key(run, window, shard.sha256))
+
+
 class Checkpoints:
     """Makes a validator's checkpoints, and publishes them while it goes on working."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
         self._upload: asyncio.Task[None] | None = None
+        self._to_remove: dict[str, Descriptor] = {}  # what the bucket has not let go yet, by digest
 
     async def enter(self, window: int) -> None:
         """At the start of every window: at an epoch's, save the state and publish it."""
@@ -107,34 +123,47 @@ class Checkpoints:
 
     async def _publish_all(self, window: int) -> None:
         """What is still to publish, also from before a restart, and then what is to be removed."""
+        for what, step in (
+            ("publishing a checkpoint", partial(self._publish, window)),
+            ("removing old checkpoints", self._retire),
+        ):
+            try:
+                await step()
+            except (StoreError, NoRoom, OSError) as error:
+                self._node.telemetry.event("error", what=what, detail=str(error))
+
+    async def _publish(self, window: int) -> None:
         node = self._node
-        try:
-            for descriptor in _written(node)[:1]:
-                folder = folder_of(node, descriptor.window)
-                if (folder / _CHOSEN).exists() and not (folder / _PUBLISHED).exists():
-                    with node.stage(Stage.CHECKPOINT, window):
-                        await publish_checkpoint(node, descriptor)
-            await self._retire()
-        except (StoreError, NoRoom, OSError) as error:
-            node.telemetry.event("error", what="publishing a checkpoint", detail=str(error))
+        for descriptor in _written(node)[:1]:
+            folder = folder_of(node, descriptor.window)
+            if (folder / _CHOSEN).exists() and not (folder / _PUBLISHED).exists():
+                with node.stage(Stage.CHECKPOINT, window):
+                    await publish_checkpoint(node, descriptor)
 
     async def _retire(self) -> None:
-        """Remove what is older than the run keeps; the genesis stays: audits may begin there."""
-        node = self._node
-        old = [d for d in _written(node)[node.run.exchange.checkpoints_kept :] if d.head]
+        """Remove what is older than the run keeps: from the disk whatever the bucket says.
+
+        The bucket is asked again at each window, until it lets it go or this node ends.
+        Raises: StoreError.
+        """
+        old, refusal = _outdated(self._node), None
+        self._to_remove.update({descriptor.digest: descriptor for descriptor in old})
+        try:
+            for name in tuple(self._to_remove):
+                await _remove(self._node, self._to_remove[name])
+                del self._to_remove[name]
+        except StoreError as error:
+            refusal = error
         for descriptor in old:
-            run, window = node.run.run.id, descriptor.window
-            # The descriptor first: a checkpoint that lacks shards must not be found.
-            await asyncio.to_thread(
-                node.store.delete, descriptor_key(run, window, descriptor.digest)
-            )
-            for shard in descriptor.shards:
-                await asyncio.to_thread(node.store.delete, shard_key(run, window, shard.sha256))
-            await asyncio.to_thread(shutil.rmtree, folder_of(node, window), ignore_errors=True)
+            folder = folder_of(self._node, descriptor.window)
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        if refusal is not None:
+            raise refusal
 
 
 async def publish_checkpoint(node: Node, descriptor: Descriptor) -> None:
-    """Put the shards into the bucket, the descriptor last; a bucket that is silent is waited for.
+    """Put the shards into the bucket, the descriptor last; a bucket that is silent is waited for,
+    until this checkpoint is older than the run keeps.
 
     Raises: StoreError if the bucket refuses, NoRoom if the disk does.
     """
@@ -150,6 +179,8 @@ async def publish_checkpoint(node: Node, descriptor: Descriptor) -> None:
                 await asyncio.to_thread(node.store.put_file, key, path)
                 break
             except StoreUnavailable as error:
+                if descriptor in _outdated(node):
+                    raise  # newer ones take its place, and the disk must not fill up meanwhile
                 node.telemetry.event("waiting", what=f"the own bucket: {error}", seconds=waited)
                 await asyncio.sleep(_RETRY_SECONDS)
                 waited += _RETRY_SECONDS

@@ -16,7 +16,7 @@ from node_kit import CLOCK, CONFIG, RUN, Bucket, Running, announce, running, sto
 from scripted_chain import DEADLINE_S, Keys, Script
 from scripted_leader import Closing, Leader, Saved
 
-from boltzmann.errors import StoreUnavailable
+from boltzmann.errors import StoreError, StoreUnavailable
 from boltzmann.node import checkpoints as checkpoints_module
 from boltzmann.node.checkpoints import (
     Checkpoints,
@@ -285,6 +285,67 @@ async def test_a_silent_bucket_is_waited_for_without_holding_up_the_window(
         silent.speaks = True
         await at.published()
         assert at.kept() == [1]
+
+
+class Refusing(S3Store):
+    """A bucket that neither takes nor removes anything until it is told to."""
+
+    agrees = False
+
+    def put_file(self, key: str, path: Path) -> None:
+        self._ask()
+        super().put_file(key, path)
+
+    def delete(self, key: str) -> None:
+        self._ask()
+        super().delete(key)
+
+    def _ask(self) -> None:
+        if not self.agrees:
+            raise StoreError("the bucket refuses")
+
+
+def on_disk(node: Node) -> list[int]:
+    return sorted(int(path.name) for path in (node.folder / "checkpoints").iterdir())
+
+
+async def test_a_bucket_that_refuses_keeps_no_old_checkpoints_on_the_disk(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        await at.close(1)
+        await at.published()
+        store = Refusing(s3, at.node.store.address.rpartition("/")[2], "key", "secret")
+        at.checkpoints = Checkpoints(replace(at.node, store=store))
+        for window, kept in ((2, [1]), (3, [1, 3]), (4, [1, 3]), (5, [3, 5]), (6, [3, 5])):
+            await at.close(window)
+            await at.published()
+            assert on_disk(at.node) == kept
+        assert at.kept() == [1]  # as it would have it
+        told = {event["what"] for event in at.validator.told.of("error")}
+        assert told == {"publishing a checkpoint", "removing old checkpoints"}
+        store.agrees = True
+        for window in (7, 8):
+            await at.close(window)
+            await at.published()
+        assert (at.kept(), at.shards(), on_disk(at.node)) == ([7], 1, [5, 7])
+
+
+async def test_a_bucket_that_is_silent_for_epochs_keeps_none_there_either(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints_module, "_RETRY_SECONDS", 0.01)
+    async with scene(s3, tmp_path) as at:
+        silent = Silent(s3, at.node.store.address.rpartition("/")[2], "key", "secret")
+        at.checkpoints = Checkpoints(replace(at.node, store=silent))
+        for window in (1, 2, 3, 4, 5):
+            await at.close(window)
+        await at.published()  # the first one's upload is given up
+        assert on_disk(at.node) == [3, 5]
+        silent.speaks = True
+        await at.close(6)
+        await at.published()
+        assert at.kept() == [5]
 
 
 async def test_one_that_is_there_is_marked_for_publishing_whenever_its_node_is_killed(
