@@ -12,7 +12,7 @@ from boltzmann.node.publish import publish
 from boltzmann.node.reading import Place, read_all, well_formed
 from boltzmann.node.round import Alarm, Round, Task
 from boltzmann.protocol.alarms import Alarms, Judged, open_alarms
-from boltzmann.protocol.auditing import is_heard
+from boltzmann.protocol.auditing import responsible
 from boltzmann.protocol.rejection import RECOMPUTED, Rejection
 
 MOST_ALARMS = 8  # of others that are looked at before the next are believed
@@ -89,7 +89,7 @@ async def look_into(
     """Do the rounds' audits, what alarms tell of first in each, and go on with the alarms that wait
     until `block`."""
     while True:
-        look_again(rounds)
+        look_again(book, rounds)
         for this in rounds:
             await audit_until(node, book, this, block, newcomers=newcomers)
         if not book.waiting or node.blocks.latest >= block:
@@ -101,19 +101,19 @@ async def look_into(
 def hear(node: Node, book: Book, rounds: Sequence[Round], told: Told) -> None:
     """Take in what other validators' audits say: whom they have audited, and whom they failed.
 
-    Only failures that a recomputation found, of who is not found out here as well, and none of a
-    validator that has raised a false alarm lately; a few at a time: alarms must not keep a
-    validator from its own audits, nor honest members out. The others wait until those were looked
-    at: cheats that turn all at once must not hide behind each other.
+    Nobody is believed to have audited whom it was not drawn for: whoever says that of everybody
+    would keep the others from looking. Only failures that a recomputation found count, of who is
+    not found out here as well, and none of a validator that has raised a false alarm lately; a few
+    at a time: alarms must not keep a validator from its own audits, nor honest members out. The
+    others wait until those were looked at: cheats that turn all at once must not hide behind each
+    other.
     """
-    this = rounds[-1]
-    stakes, fresh = this.council.stakes, []
+    fresh = []
     for witness, failures in told.items():
         if witness == node.hotkey:
             continue
-        heard = is_heard(stakes.get(witness, 0), stakes)
         for judged in failures:
-            if heard:
+            if _was_drawn(rounds, witness, judged):
                 book.cover(judged.verdict)
             if judged.verdict.refusal in _CAN_BE_CHECKED and _is_at_hand(rounds, judged):
                 fresh.append(Alarm(witness, judged.verdict))
@@ -121,6 +121,16 @@ def hear(node: Node, book: Book, rounds: Sequence[Round], told: Told) -> None:
     told_of = dict.fromkeys((*book.waiting, *fresh))
     book.waiting = tuple(alarm for alarm in told_of if alarm not in believed)
     _take_in(node, book, rounds)
+
+
+def _was_drawn(rounds: Sequence[Round], witness: str, judged: Judged) -> bool:
+    """Whether it was for this validator to look at that hotkey's window."""
+    verdict = judged.verdict
+    return any(
+        responsible(this.decide_hash, verdict.hotkey, this.council.stakes) == witness
+        for this in rounds
+        if this.window == verdict.window and this.decide_hash
+    )
 
 
 def _take_in(node: Node, book: Book, rounds: Sequence[Round]) -> bool:
@@ -137,16 +147,23 @@ def _take_in(node: Node, book: Book, rounds: Sequence[Round]) -> bool:
     ]
     book.waiting = tuple(alarms)
     if any(r.alarms for r in rounds) or any(
-        task.accuser for r in rounds if is_within_reach(node, r) for task in r.queue
+        task.accuser and not book.comes_last(task.accuser, this.window)
+        for r in rounds
+        if is_within_reach(node, r)
+        for task in r.queue
     ):
         return False
     node.private.shuffle(alarms)
+    # Of several about one hotkey the last counts: those of whoever comes last count for least.
+    alarms.sort(key=lambda alarm: not book.comes_last(alarm.witness, this.window))
     one_each = list({alarm.verdict.hotkey: alarm for alarm in alarms}.values())
     node.private.shuffle(one_each)  # else whom many name would come first
+    one_each.sort(key=lambda alarm: book.comes_last(alarm.witness, this.window))
     this.alarms = one_each[:MOST_ALARMS]
     book.waiting = tuple(alarm for alarm in alarms if alarm not in this.alarms)
     for alarm in this.alarms:
-        book.doubt(alarm.verdict)
+        if not book.comes_last(alarm.witness, this.window):
+            book.doubt(alarm.verdict)
     return bool(this.alarms)
 
 
@@ -161,8 +178,9 @@ def _is_at_hand(rounds: Sequence[Round], judged: Judged) -> bool:
     )
 
 
-def look_again(rounds: Sequence[Round]) -> None:
-    """Queue what other validators' audits have failed in these rounds, before anything else.
+def look_again(book: Book, rounds: Sequence[Round]) -> None:
+    """Queue what other validators' audits have failed in these rounds, before anything else, but
+    after it what those tell who come last.
 
     Who is found out by one validator so owes the same to all: each goes by its own recomputation.
     """
@@ -180,6 +198,7 @@ def look_again(rounds: Sequence[Round]) -> None:
                 place = None if verdict.page < 0 else pages.index(verdict.page)
                 task = Task(verdict.hotkey, place, alarm.witness)
                 if task not in this.queue:
-                    this.queue.insert(0, task)
+                    last = book.comes_last(alarm.witness, rounds[-1].window)
+                    this.queue.insert(len(this.queue) if last else 0, task)
     for this in rounds:
         this.alarms = []

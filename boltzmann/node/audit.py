@@ -37,7 +37,7 @@ async def watch(node: Node, book: Book, this: Round) -> None:
 
     Only once the window is decided, when deltas are neither shown nor read any more.
     """
-    decide_hash = await node.blocks.hash(node.clock.decide(this.window))
+    this.decide_hash = await node.blocks.hash(node.clock.decide(this.window))
     drawn_by_lot = {task.hotkey: task for task in this.queue if not task.accuser}
     undecided = {task.hotkey for task in this.open}
     stakes, ours = this.council.stakes, []
@@ -46,7 +46,7 @@ async def watch(node: Node, book: Book, this: Round) -> None:
             continue
         owes = book[hotkey].debt > 0.0
         neglected = is_neglected(book.age(hotkey, this.window), node.run.audit.age_max)
-        if (owes or neglected) and responsible(decide_hash, hotkey, stakes) == node.hotkey:
+        if (owes or neglected) and responsible(this.decide_hash, hotkey, stakes) == node.hotkey:
             task = drawn_by_lot.get(hotkey) or Task(hotkey, _page(node, book, this, hotkey))
             ours.append(task)
             if owes:

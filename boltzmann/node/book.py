@@ -21,13 +21,15 @@ class Book:
     """Standings by hotkey and registration: a hotkey that lost its slot begins anew.
 
     `waiting`: alarms of other validators that were not believed yet; `unsettled`: whose last
-    spot audit did not tell, so that the next one must be full; neither is kept.
+    spot audit did not tell, so that the next one must be full; `later`: validator -> window up to
+    which its alarms come last, as one was about work that passes narrowly. None of them is kept.
     """
 
     def __init__(self, path: Path) -> None:
         """Raises: CorruptState if the file is there but cannot be read."""
         self.waiting: tuple[Alarm, ...] = ()
         self.unsettled: set[str] = set()
+        self.later: dict[str, int] = {}
         self._path = path
         self._standings: dict[str, Standing] = {}
         self._verdicts: dict[str, Verdict] = {}
@@ -111,6 +113,13 @@ class Book:
 
     def is_muted(self, validator: str, window: int) -> bool:
         return window <= self._muted.get(validator, -1)
+
+    def put_off(self, validator: str, until: int) -> None:
+        """Look at a validator's alarms last, up to a window, and doubt nobody for them."""
+        self.later[validator] = max(until, self.later.get(validator, until))
+
+    def comes_last(self, validator: str, window: int) -> bool:
+        return window <= self.later.get(validator, -1)
 
     def cover(self, verdict: Verdict) -> None:
         """Some validator, this one or another, has audited a hotkey's window."""

@@ -67,9 +67,10 @@ def record(node: Node, book: Book, this: Round, task: Task, finding: Finding) ->
     if not SMALLEST_NORM <= finding.norm <= LARGEST_NORM:  # nothing that could be aggregated
         refusal = refusal or Rejection(Reason.NORM, f"recomputed {finding.norm:g}")
     if task.accuser and refusal is None:
-        # What hardly passes here may have failed on another machine, or is made to be so.
-        if not finding.is_narrow:
-            book.mute(task.accuser, this.window + node.run.rewards.trust_windows)
+        # What hardly passes here may have failed on another machine, or is made to be so: whoever
+        # tells of it goes on being heard, after everybody else.
+        until = this.window + node.run.rewards.trust_windows
+        (book.put_off if finding.is_narrow else book.mute)(task.accuser, until)
         book.reassure(hotkey, this.window)
         return
     reason = "" if refusal is None else refusal.reason.value

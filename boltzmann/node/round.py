@@ -90,6 +90,7 @@ class Round:
     `alarms`: failed audits of others, of this window or earlier ones, to be looked at; `open`: full
     audits of the trusted whose spot audit did not tell, for when all others are done; `watched`:
     who is in debt and for this node to look at; `credited`: what the window has earned whom;
+    `decide_hash`: of its deciding block, which draws who looks at whom, empty before;
     `is_concluded`: whether it has been paid and told of, which comes once only.
     """
 
@@ -114,6 +115,7 @@ class Round:
     open: list[Task] = field(default_factory=list)
     watched: set[str] = field(default_factory=set)
     credited: dict[str, float] = field(default_factory=dict)
+    decide_hash: bytes = b""
     is_concluded: bool = False
 
     @property

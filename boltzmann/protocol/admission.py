@@ -62,7 +62,9 @@ def admit(
     no other bytes, and if more than half of all the stake says that its hotkey passed its audits.
     Where the terms allow it, some enter beside them whom fewer have passed and nobody has failed.
     Of all these only what enough stake to approve the update holds together: deltas that are each
-    hidden from other validators would leave nobody who has them all.
+    hidden from other validators would leave nobody who has them all. And nobody enters if the
+    leader lacks more than a quarter of those whom the receipts let in, two at least: it would
+    choose who makes the update.
 
     The norm limit is the median of the norms that audits of the verified recomputed, never the
     submitters' own median, which colluders could move; infinity if nobody enters.
@@ -70,14 +72,14 @@ def admit(
     counted = {w: receipt for w, receipt in receipts.items() if stakes.get(w, 0) > 0}
     out = equivocators(counted, verify)
     held = _held(receipts, leader) if leader in stakes else None
-    here = {
-        hotkey: sha256
-        for hotkey, sha256 in _received(counted, stakes).items()
-        if hotkey not in out and (held is None or (hotkey, sha256) in held)
-    }
+    seen = {h: sha256 for h, sha256 in _received(counted, stakes).items() if h not in out}
+    here = {h: sha256 for h, sha256 in seen.items() if held is None or (h, sha256) in held}
     passed = _passed(counted, stakes, terms.trust_windows)
     total = sum(stakes.values())
-    passing = {hotkey for hotkey in here if 2 * passed.get(hotkey, _NOBODY).stake > total}
+    wanted = {hotkey for hotkey in seen if 2 * passed.get(hotkey, _NOBODY).stake > total}
+    passing = wanted & here.keys()
+    if len(wanted - passing) > max(1, len(wanted) // 4):
+        return Admission((), float("inf"))
     has = {w: {hotkey for hotkey, _ in here.items() & _held(receipts, w)} for w in counted}
     holders = _holders(passing, has, voters(stakes, leader, terms.proposer_counts), leader, terms)
     common = set(here).intersection(*(has[witness] for witness in holders))

@@ -39,27 +39,14 @@ def is_neglected(age: int, age_max: int) -> bool:
     return age >= age_max and (age - age_max) % 2 == 0
 
 
-def is_heard(stake: int, stakes: Mapping[str, int]) -> bool:
-    """Whether a validator of this stake is believed that it has audited somebody.
-
-    From a tenth on of what the least of those has who, by stake, together hold more than half:
-    whoever has next to nothing at stake must not be able to say of everybody that there is no need
-    to look, however many of them there are.
-    """
-    half, held = sum(stakes.values()) / 2, 0
-    for weighty in sorted(stakes.values(), reverse=True):
-        held += weighty
-        if held > half:
-            return 10 * stake >= weighty
-    return False
-
-
 def responsible(decide_hash: bytes, hotkey: str, stakes: Mapping[str, int]) -> str:
     """Which validator must audit a hotkey that is in debt, or that nobody has audited for long; ""
     if there is none.
 
     Drawn by stake from the window's deciding hash: one validator's neglect lasts until another is
     drawn, and nobody knows its auditor while deltas are read, so as to hide its own from that one.
+    Only who was drawn is believed to have looked, so that nobody's word counts for more than its
+    stake.
     """
     return next(iter(drawn(derive(decide_hash, "auditor", hotkey), stakes)), "")
 

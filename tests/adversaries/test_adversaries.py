@@ -80,7 +80,7 @@ WHY: dict[str, Reason] = {
 HARMLESS = {"bucket-change", "overwrite"}  # what they do comes when nobody looks any more
 PATIENT = {"alie", "ipm"}  # they are honest first
 STALLING = {"two-receipts", "trickling", "unreadable"}  # validators of no stake
-VALIDATORS = {"false-alarms", "patron", "weight-copier", *STALLING}
+VALIDATORS = {"false-alarms", "idle-witness", "patron", "weight-copier", *STALLING}
 HIDING = {"hiding"}
 BLURRED = {"blurred"}
 EARNING = {"one-machine", *HARMLESS}  # they work
@@ -166,7 +166,7 @@ def test_patience_does_not_help_where_nearly_every_window_is_audited() -> None:
     assert again.accepted > never.accepted  # it was honest, and trusted, in between
 
 
-def test_poison_off_the_audit_points_is_found_by_full_audits() -> None:
+def test_poison_off_the_audit_points_is_found() -> None:
     kinds = ("alie", "ipm", "sleeper1-off-points", "recycler1-half-pages")
     result = simulate(
         SimulationPlan(7, 3, 10, hostile=dict.fromkeys(kinds, 1), audit_rate=1.0, seed=3)
@@ -206,6 +206,24 @@ def test_dues_are_worked_off_under_audits_where_there_are_hardly_any_others(kind
     assert result.honest_pay > 0.1
     for peer in of_kind(result, kind):
         assert (peer.pay, peer.rejected[Reason.GATE.value] >= 5) == (0.0, True)
+
+
+def test_nobodys_word_that_it_has_audited_keeps_the_others_from_looking() -> None:
+    """Where hardly anything but age makes anybody look: three windows, or two later another one."""
+    hostile = {"idle-witness": 1, "sleeper1-random": 3}
+    plan = SimulationPlan(
+        *(7, 3, 24),
+        hostile=hostile,
+        audit_rate=1e-6,
+        dues=0.0,
+        trust_windows=128,
+        age_max=3,
+    )
+    result = simulate(plan)
+    assert result.is_sound
+    for peer in of_kind(result, "sleeper1-random"):
+        assert peer.delay is not None
+        assert peer.delay <= 9
 
 
 @pytest.mark.parametrize("kind", sorted(VALIDATORS))

@@ -17,6 +17,7 @@ from boltzmann.node.node import Node
 from boltzmann.node.reckoning import settle
 from boltzmann.node.round import Alarm, Task
 from boltzmann.protocol.alarms import Judged
+from boltzmann.protocol.auditing import responsible
 from boltzmann.protocol.receipts import Entry, Receipt, Verdict
 
 
@@ -63,7 +64,7 @@ async def test_who_is_found_out_by_another_validator_owes_the_same_to_this_one(
             Verdict(anna, 1, "gate", 0.0, 0.0, 1.0, 10**6),  # not its page
         ):
             at.this.alarms.append(Alarm("5Val", odd))
-        look_again([at.this])
+        look_again(at.book, [at.this])
         assert sorted(task.hotkey for task in at.this.queue) == sorted((anna, bert))
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=False)
         assert [at.refusal(name) for name in ("anna", "bert")] == ["gate", ""]
@@ -71,7 +72,7 @@ async def test_who_is_found_out_by_another_validator_owes_the_same_to_this_one(
         assert at.standing("bert").debt == 0.0
         assert at.book.is_muted("5Liar", 1 + CONFIG.rewards.trust_windows)
         assert not at.book.is_muted("5Val", 1)
-        look_again([at.this])
+        look_again(at.book, [at.this])
         assert at.this.queue == [], "an alarm is looked at once"
 
 
@@ -190,9 +191,9 @@ async def test_a_liars_other_alarms_end_with_the_first_that_was_looked_at(
     async with scene(s3, tmp_path) as at:
         node, told = await told_of_all(at)
         hear(node, at.book, [at.this], told)
-        look_again([at.this])
+        look_again(at.book, [at.this])
         hear(node, at.book, [at.this], told)  # its receipt says the same once more
-        look_again([at.this])
+        look_again(at.book, [at.this])
         assert len(at.this.queue) == 4
         at.this.queue.append(Task(Keys("anna").hotkey, 1, "5Too"))  # found out by then
         await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=True)
@@ -230,6 +231,7 @@ async def test_who_fails_what_hardly_passes_here_is_not_muted_for_it(
             at.this.queue = [Task(Keys(name).hotkey, page, who[name]) for name in scales]
             await audit_until(node, at.book, at.this, CLOCK.decide(1), newcomers=True)
             assert [at.book.is_muted(who[name], 1) for name in scales] == [False, True]
+            assert [at.book.comes_last(who[name], 1) for name in scales] == [True, False]
             assert all(at.book.trusts(Keys(name).hotkey, 0) for name in scales)
 
 
@@ -237,7 +239,6 @@ async def test_an_alarm_is_heard_if_it_can_be_checked(s3: str, tmp_path: Path) -
     async with scene(s3, tmp_path) as at:
         node, anna = await with_honest_anna(at)
         failed = Verdict(anna, 1, "gate", 0.1, 0.1, 1.0)
-        at.this.council = replace(at.this.council, stakes={node.hotkey: 5, "5Val": 5})
 
         def heard(verdict: Verdict, witness: str = "5Val", sha256: str = "") -> list[Alarm]:
             mine = at.this.received[anna].sha256
@@ -248,7 +249,6 @@ async def test_an_alarm_is_heard_if_it_can_be_checked(s3: str, tmp_path: Path) -
 
         assert heard(failed, sha256="f" * 64) == [], "whoever saw other bytes would seem to lie"
         assert not at.book.suspects(anna)
-        assert at.book.age(anna, 3) == 2  # an audit all the same
         assert heard(replace(failed, refusal="bad_commit")) == []
         assert heard(replace(failed, window=0)) == [], "that window's bytes are not at hand"
         assert heard(failed, node.hotkey) == []
@@ -256,6 +256,43 @@ async def test_an_alarm_is_heard_if_it_can_be_checked(s3: str, tmp_path: Path) -
         assert at.book.suspects(anna)
         at.book.judge(failed)
         assert heard(failed) == [], "there is nothing to learn of who has failed here as well"
+
+
+async def test_only_who_was_drawn_is_believed_to_have_audited(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path) as at:
+        node, anna = await with_honest_anna(at)
+        stakes = {node.hotkey: 5, "5Val": 5}
+        at.this.council = replace(at.this.council, stakes=stakes)
+        hashes = [bytes([number]) * 32 for number in range(8)]
+        by = {responsible(drawing, anna, stakes): drawing for drawing in hashes}
+        told = {"5Val": saw(at, Verdict(anna, 1, "", 1.0, 1.0, 1.0))}
+        for drawing, age in ((b"", 3), (by[node.hotkey], 3), (by["5Val"], 2)):
+            at.this.decide_hash = drawing
+            hear(node, at.book, [at.this], told)
+            assert at.book.age(anna, 3) == age
+
+
+async def test_who_told_of_narrow_work_comes_after_all_others_and_casts_no_doubt(
+    s3: str, tmp_path: Path
+) -> None:
+    """Its alarms must not keep a validator from its own audits, nor from others' alarms."""
+    async with scene(s3, tmp_path) as at:
+        node, both = await told_of_all(at)
+        liar, judged = next(iter(both.items()))
+        told = {liar: judged}
+        at.book.put_off(liar, 1)
+        own = Task(Keys("dora").hotkey, 0)
+        at.this.queue = [own]
+        hear(node, at.book, [at.this], told)
+        look_again(at.book, [at.this])
+        assert at.this.queue[0] == own
+        assert {task.accuser for task in at.this.queue[1:]} == {liar}
+        assert not any(at.book.suspects(Keys(name).hotkey) for name in at.buckets)
+        hear(node, at.book, [at.this], {"5Honest": judged[:1], liar: judged})
+        assert at.this.alarms[0].witness == "5Honest"
+        look_again(at.book, [at.this])
+        assert at.this.queue[0].accuser == "5Honest"
+        assert at.book.suspects(judged[0].verdict.hotkey)
 
 
 async def test_which_bytes_a_receipt_is_about_is_in_that_windows_receipt(

@@ -146,6 +146,12 @@ async def test_an_audit_is_certain_where_nobody_has_looked_for_too_long(
         passed = {n: Verdict(Keys(n).hotkey, 1, "", 1.0, 1.0, 1.0) for n in ("anna", "bert")}
         words = {name: [Judged(verdict, "")] for name, verdict in passed.items()}
         told = {"5Val": words["anna"], "5Dust": words["bert"], "5Nobody": words["bert"]}
+        hashes = (bytes([number]) * 32 for number in range(64))
+        at.this.decide_hash = next(
+            drawing
+            for drawing in hashes
+            if responsible(drawing, Keys("anna").hotkey, stakes) == "5Val"
+        )
         hear(node, at.book, [at.this], told)
         at.this.council = alone  # so that it is this node's turn to look
         await watching(at, node)

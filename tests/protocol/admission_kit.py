@@ -96,6 +96,7 @@ def second_opinion(
     entering: list[Accepted] = []
     norms: dict[Accepted, float] = {}
     waiting: list[tuple[int, str, Accepted]] = []  # passed by some, failed by none
+    lacking = 0  # of those who would enter if the leader had their deltas
     for hotkey in ("5A", "5B", "5C", "5D"):
         vouched, norm = _vouched(hotkey, receipts, weights, trust)
         mine = [(w, row) for w, row in rows if row.hotkey == hotkey]
@@ -104,14 +105,18 @@ def second_opinion(
         for sha256 in (A, B):
             weight = sum(weights[w] for w, row in mine if row.sha256 == sha256)
             held = any((row.hotkey, row.sha256, row.refusal) == (hotkey, sha256, "") for row in own)
-            seen = weight > whole - weight and (leader not in stakes or held)
-            if not seen or len(signed) > 1:
+            if not weight > whole - weight or len(signed) > 1:
+                continue
+            if leader in stakes and not held:
+                lacking += vouched > whole - vouched
                 continue
             if vouched > whole - vouched:
                 entering.append(Accepted(hotkey, sha256))
                 norms[entering[-1]] = norm
             elif vouched and not _accused(hotkey, receipts, weights):
                 waiting.append((whole - vouched, hotkey, Accepted(hotkey, sha256)))
+    if lacking > 1 and 3 * lacking > len(entering):  # more than one in four of all together
+        return Admission((), INF)
     electorate = {w: stakes[w] for w in stakes if proposer_counts or w != leader}
     for witness in _voting(entering, receipts, electorate, leader, threshold):
         seen_by = {(e.hotkey, e.sha256) for e in receipts[witness].entries if not e.refusal}

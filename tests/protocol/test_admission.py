@@ -123,6 +123,24 @@ def test_a_leader_that_witnesses_enters_only_what_it_received_itself() -> None:
     assert limits == [2.0, 1.0, 2.0, 2.0], "the limit is of those who enter"
 
 
+@pytest.mark.parametrize(
+    ("lacks", "of", "enters"),
+    [(1, 2, 1), (1, 3, 2), (2, 3, 0), (2, 7, 0), (2, 8, 6), (3, 11, 0), (3, 12, 9), (12, 12, 0)],
+)
+def test_a_leader_that_lacks_too_many_deltas_makes_no_update(
+    lacks: int, of: int, enters: int
+) -> None:
+    """Or it would choose whose update it is: its friend's alone, say."""
+    hotkeys = [f"5M{number:02d}" for number in range(of)]
+    verdicts = [passing(hotkey) for hotkey in hotkeys]
+    full = receipt(dict.fromkeys(hotkeys, A), *verdicts)
+    few = receipt({h: "" if h in hotkeys[:lacks] else A for h in hotkeys}, *verdicts)
+    receipts = {"5W1": full, "5W2": full, "5W3": few}
+    assert len(entering(receipts, leader="5W3")) == enters
+    assert len(entering(receipts, leader="5W1")) == of, "another one may"
+    assert len(entering({**receipts, "5W2": few}, leader="5W3")) == of - lacks, "nor do the others"
+
+
 def test_a_leader_without_stake_proposes_what_its_own_receipt_holds() -> None:
     """When all that have stake are exhausted, it is the one that is left to lead."""
     entries, stakes = {"5Alice": A, "5Bob": B}, {**STAKES, "5Poor": 0}

@@ -90,7 +90,7 @@ def test_enough_stake_holds_all_that_enters_and_what_all_hold_enters(
     accepted = {entry.hotkey for entry in found.accepted}
     holding = sum(stakes[witness] for witness in held_by(receipts, accepted))
     assert holding > threshold * sum(stakes.values()) or not any(stakes.values())
-    if any(stakes.values()):
+    if any(stakes.values()) and len(missing.get(leader, ())) < 2:  # else it may lack too many
         assert set(MINERS) - set().union(*missing.values()) <= accepted
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from boltzmann.protocol.auditing import (
     chance,
-    is_heard,
     is_neglected,
     renewal,
     responsible,
@@ -140,25 +139,3 @@ def test_there_is_nothing_to_renew_where_no_pass_holds() -> None:
 def test_who_nobody_looks_at_is_due_at_its_age_and_every_other_window_after(age_max: int) -> None:
     due = [age for age in range(age_max + 6) if is_neglected(age, age_max)]
     assert due == [age_max, age_max + 2, age_max + 4]
-
-
-@pytest.mark.parametrize(
-    ("stakes", "heard"),
-    [
-        ((7,), (True,)),
-        ((1000, 1000, 1000), (True, True, True)),
-        ((1000, 1000, 1000, 1), (True, True, True, False)),
-        ((900, 100, 100), (True, True, True)),
-        ((1000, 100, 99), (True, True, False)),
-        ((1000,) * 4 + (10,) * 60, (True,) * 4 + (False,) * 60),
-        ((1000,) * 100, (True,) * 100),
-        ((0, 0), (False, False)),
-        ((10**15, 10**15, 10**9), (True, True, False)),
-    ],
-)
-def test_who_has_next_to_no_stake_is_not_believed_to_have_audited(
-    stakes: tuple[int, ...], heard: tuple[bool, ...]
-) -> None:
-    held = {f"v{number}": stake for number, stake in enumerate(stakes)}
-    assert tuple(is_heard(stake, held) for stake in stakes) == heard
-    assert not is_heard(0, held), "whoever is no validator at all"

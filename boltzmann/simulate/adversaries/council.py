@@ -117,6 +117,15 @@ class Patron(Liar):
         return tuple(verdict for _, verdict in sorted(known.items()))
 
 
+@adversary("idle-witness")
+class IdleWitness(Liar):
+    """A validator that says of everybody, in each receipt, that it has audited and passed it."""
+
+    def verdicts(self, node: Node, receipt: Receipt) -> tuple[Verdict, ...]:
+        seen = [entry.hotkey for entry in receipt.entries if entry.received]
+        return tuple(Verdict(hotkey, receipt.window - 1, "", 1.0, 1.0, 1.0) for hotkey in seen)
+
+
 def proteges(records: Mapping[str, tuple[bytes, ...]]) -> list[str]:
     """Who has a bucket of such a name."""
     return [hotkey for hotkey, fields in records.items() if f"/{PROTEGE}".encode() in fields[0]]
