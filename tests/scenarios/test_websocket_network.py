@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -87,9 +86,9 @@ def test_all_nodes_hold_one_model_whatever_happened(hurt: Hurt) -> None:
 
 
 def test_no_fault_costs_more_than_a_window(hurt: Hurt) -> None:
-    # Nor does the beginning, where a machine under load may be late.
-    windows = [0, *sorted(hurt.history)]
-    assert all(later - earlier <= 2 for earlier, later in pairwise(windows))
+    # Of others it says nothing: where all depends on one miner, a machine under load may be late.
+    for name, window in hurt.faults.items():
+        assert hurt.history.keys() & {window, window + 1}, name
 
 
 def test_cut_and_silent_sockets_are_made_anew(hurt: Hurt) -> None:
