@@ -23,14 +23,18 @@ from boltzmann.protocol.rejection import Rejection
 _TELL_SECONDS = 10.0  # between two words on the same wait
 _AHEAD = 3  # updates fetched while earlier ones are applied
 _PATIENCE_BLOCKS = 1  # into a window, for a manifest that is on chain but cannot be read
+_COPYING_BLOCKS = 1  # after that, for the copies of validators that read it in the last moment
 
 
-async def join_window(node: Node, deadline: Callable[[int], int]) -> int:
+async def join_window(
+    node: Node, deadline: Callable[[int], int], *, by_majority: bool = False
+) -> int:
     """Hold the state of a window whose `deadline` is still to come; returns that window.
 
     Waits for the block that decides the window before it, for the run's genesis, and for objects
-    that cannot be fetched yet.
+    that cannot be fetched yet. `by_majority`: as `follow`.
     """
+    patience = _PATIENCE_BLOCKS + (_COPYING_BLOCKS if by_majority else 0)
     since, told = time.monotonic(), time.monotonic()
     while True:
         latest = node.blocks.latest
@@ -38,8 +42,8 @@ async def join_window(node: Node, deadline: Callable[[int], int]) -> int:
         if latest >= deadline(window):
             window += 1
         await node.blocks.until(node.clock.decide(window - 1))
-        patient = node.blocks.latest < node.clock.open(window) + _PATIENCE_BLOCKS
-        missing = await follow(node, window - 1, patient=patient)
+        patient = node.blocks.latest < node.clock.open(window) + patience
+        missing = await follow(node, window - 1, patient=patient, by_majority=by_majority)
         if missing is None and node.blocks.latest < deadline(window):
             return window
         if missing is not None and time.monotonic() - told > _TELL_SECONDS:
@@ -48,16 +52,20 @@ async def join_window(node: Node, deadline: Callable[[int], int]) -> int:
         await asyncio.sleep(node.poll_seconds)
 
 
-async def follow(node: Node, window: int, *, patient: bool = False) -> str | None:
+async def follow(
+    node: Node, window: int, *, patient: bool = False, by_majority: bool = False
+) -> str | None:
     """Bring the state to where it stands after `window`; else what is not there yet.
 
     `patient`: a digest of `window` that is on chain but cannot be read is waited for; otherwise the
-    window stays empty, until a later manifest says otherwise.
+    window stays empty, until a later manifest says otherwise. `by_majority`: for who judges nothing
+    itself, and whose work counts only where most validators stand: so does a manifest of `window`
+    that validators with half the stake or less show.
 
     Raises: Divergence if an agreed update leads to another root than its manifest names, or if the
     newest manifest would begin the run anew.
     """
-    sight = await tip_at(node, window)
+    sight = await tip_at(node, window, by_majority=by_majority)
     if sight.withheld and patient:
         return sight.withheld
     if sight.tip is None:

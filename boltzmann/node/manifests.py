@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -45,6 +45,7 @@ class Manifests:
         self._seconds = seconds
         self._held: OrderedDict[str, Held] = OrderedDict()
         self._missing: OrderedDict[str, None] = OrderedDict()
+        self._shown: OrderedDict[str, set[str]] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def keep(self, held: Held) -> None:
@@ -97,7 +98,45 @@ class Manifests:
             self._missing.popitem(last=False)
         return _refusal(asked, answers)
 
+    async def are_shown(
+        self, name: Parent, addresses: Iterable[str], enough: Callable[[set[str]], bool]
+    ) -> bool:
+        """Whether enough of these buckets show the manifest of this digest.
+
+        All are asked at once, until `enough` says so of the addresses that have it, or for as long
+        as one read. What one has shown it counts for without being asked again.
+        """
+        shown = self._shown.setdefault(name.digest, set())
+        while len(self._shown) > _KEPT:
+            self._shown.popitem(last=False)
+        left = [address for address in addresses if address not in shown]
+        reads = {asyncio.create_task(self._fetch(name, address)): address for address in left}
+        waiting, until = set(reads), asyncio.get_running_loop().time() + self._seconds
+        try:
+            while waiting and not enough(shown):
+                rest = max(0.0, until - asyncio.get_running_loop().time())
+                done, waiting = await asyncio.wait(
+                    waiting, timeout=rest, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    break
+                shown |= {reads[read] for read in done if not isinstance(read.result(), Rejection)}
+        finally:
+            for read in reads:
+                read.cancel()
+            await asyncio.gather(*reads, return_exceptions=True)
+        return enough(shown)
+
     async def _read(self, name: Parent, address: str) -> Held | Rejection:
+        data = await self._fetch(name, address)
+        return data if isinstance(data, Rejection) else self._opened(data, name)
+
+    def _opened(self, data: bytes, name: Parent) -> Held | Rejection:
+        opened = open_manifest(data, self._run, name.window, name.leader, self._verify)
+        return opened if isinstance(opened, Rejection) else Held(opened, data)
+
+    async def _fetch(self, name: Parent, address: str) -> bytes | Rejection:
+        """The bytes that have the name's digest."""
         # One thread per bucket: those of silent ones, asked for many names, would take them all.
         turn = self._turns.setdefault(address, asyncio.Lock())
         await turn.acquire()
@@ -111,15 +150,10 @@ class Manifests:
         # Whoever waits for it may give up; the thread goes on, and so does the bucket's turn.
         reading = asyncio.ensure_future(asyncio.to_thread(read))
         reading.add_done_callback(lambda _: turn.release())
-        return self._opened(await asyncio.shield(reading), name)
-
-    def _opened(self, data: bytes | Rejection, name: Parent) -> Held | Rejection:
-        if isinstance(data, Rejection):
+        data = await asyncio.shield(reading)
+        if isinstance(data, Rejection) or digest(data) == name.digest:
             return data
-        if digest(data) != name.digest:
-            return Rejection(Reason.BAD_DIGEST, f"{digest(data)[:12]}, not {name.digest[:12]}")
-        opened = open_manifest(data, self._run, name.window, name.leader, self._verify)
-        return opened if isinstance(opened, Rejection) else Held(opened, data)
+        return Rejection(Reason.BAD_DIGEST, f"{digest(data)[:12]}, not {name.digest[:12]}")
 
 
 def _refusal(addresses: list[str], answers: Sequence[Held | Rejection]) -> Rejection:

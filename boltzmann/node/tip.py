@@ -4,7 +4,8 @@ The chain orders digests, buckets only carry bytes. A digest counts if it was in
 record at its own window's deciding block, and if the manifest it names carries the ballots of
 enough stake; of several for one window the first in the leaders' order counts. A digest that nobody
 can read is as good as none: its window stays empty, unless a later manifest that a majority has
-approved stands on it.
+approved stands on it. A bucket may show some what it hides from others, so who only follows goes by
+the newest manifest when more than half of the validators' stake show it: they stand at it then.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from boltzmann.node.manifests import Held
 from boltzmann.node.membership import Peer, first_validator, validators
 from boltzmann.node.node import Node
 from boltzmann.protocol.commitment import Role
-from boltzmann.protocol.council import Outcome
+from boltzmann.protocol.council import Outcome, more_than_half
 from boltzmann.protocol.manifest import Manifest, Parent
 from boltzmann.protocol.rejection import Rejection
 
@@ -62,8 +63,12 @@ class Claim:
     tip: Tip | None
 
 
-async def tip_at(node: Node, window: int) -> Sight:
-    """The newest manifest of a window up to `window` that counts, if any."""
+async def tip_at(node: Node, window: int, *, by_majority: bool = False) -> Sight:
+    """The newest manifest of a window up to `window` that counts, if any.
+
+    `by_majority`: one of `window` itself has to be shown by validators with more than half the
+    stake; otherwise it is withheld.
+    """
     withheld, newest_asked = "", window
     while window >= 0:
         peers = await node.councils.peers(node.clock.decide(window))
@@ -77,13 +82,30 @@ async def tip_at(node: Node, window: int) -> Sight:
             names = [n for n in names if not node.manifests.is_known_missing(n.digest)]
         async with aclosing(_claims(node, peers, council, names)) as claims:
             async for claim in claims:
+                by = f"the manifest of window {window} by {claim.name.leader}"
                 if claim.tip is not None:
-                    return Sight(claim.tip, withheld)
+                    is_newest = by_majority and window == newest_asked
+                    if not is_newest or await _is_shown(node, council, claim.tip):
+                        return Sight(claim.tip, withheld)
+                    withheld = withheld or f"{by}: half the validators' stake or less shows it"
                 if isinstance(claim.held, Rejection) and window == newest_asked:
-                    by = f"the manifest of window {window} by {claim.name.leader}: {claim.held}"
-                    withheld = withheld or by
+                    withheld = withheld or f"{by}: {claim.held}"
         window -= 1
     return Sight(None, withheld)
+
+
+async def _is_shown(node: Node, council: Council, tip: Tip) -> bool:
+    """Whether validators with more than half of the stake show a manifest. A genesis has none
+    behind it but who begins the run."""
+    if tip.manifest.is_genesis:
+        return True
+
+    def enough(shown: set[str]) -> bool:
+        holders = [holder.hotkey for holder in tip.holders if holder.address in shown]
+        return more_than_half(holders, council.stakes)
+
+    addresses = [holder.address for holder in tip.holders]
+    return await node.manifests.are_shown(tip.name, addresses, enough)
 
 
 def _is_asked_again(age: int) -> bool:

@@ -38,9 +38,9 @@ async def validate(node: Node) -> None:
 
     async def one_window() -> None:
         window = await join_window(node, node.clock.decide)
+        await mirror_manifest(node, window)  # the miners wait for it
         tidy(node, window)
         await checkpoints.enter(window)
-        await mirror_manifest(node, window)
         duty = await assign(node, window)
         collecting = asyncio.create_task(collect(node, duty))
         sounding: asyncio.Task[None] | None = None

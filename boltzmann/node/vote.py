@@ -92,12 +92,14 @@ async def mirror(node: Node, desk: Desk) -> None:
 
 
 async def mirror_manifest(node: Node, window: int) -> None:
-    """Keep the manifest this node's state stands at in its own bucket, if it has its update too."""
+    """Keep the manifest this node's state stands at in its own bucket.
+
+    It is also this validator's word on where it stands, approved by itself or not.
+    """
     held = node.manifests[node.worker.state.position.head]
-    name, update = held.name, held.manifest.proposal.update[:16]
-    if node.outbox.has(name.window, f"update-{update}"):
-        key = manifest_key(node.run.run.id, name.window, name.digest)
-        await publish(node, key, held.data, before=node.clock.decide(window))
+    name = held.name
+    key = manifest_key(node.run.run.id, name.window, name.digest)
+    await publish(node, key, held.data, before=node.clock.decide(window))
 
 
 async def _judge(node: Node, desk: Desk, proposal: Proposal) -> Ballot | None:

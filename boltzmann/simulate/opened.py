@@ -22,9 +22,7 @@ class SharedManifests(Manifests):
         super().__init__(store, verify, run, seconds)
         self._answers = answers
 
-    def _opened(self, data: bytes | Rejection, name: Parent) -> Held | Rejection:
-        if isinstance(data, Rejection):
-            return data
+    def _opened(self, data: bytes, name: Parent) -> Held | Rejection:
         if (data, name) not in self._answers:
             self._answers[data, name] = super()._opened(data, name)
             while len(self._answers) > _KEPT:

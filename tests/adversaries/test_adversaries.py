@@ -80,12 +80,14 @@ WHY: dict[str, Reason] = {
 HARMLESS = {"bucket-change", "overwrite"}  # what they do comes when nobody looks any more
 PATIENT = {"alie", "ipm"}  # they are honest first
 STALLING = {"two-receipts", "trickling", "unreadable"}  # validators of no stake
-VALIDATORS = {"false-alarms", "idle-witness", "patron", "weight-copier", *STALLING}
-HIDING = {"hiding"}
+WITHHOLDING = {"late-manifest", "misleading"}
+VALIDATORS = {"captor", "false-alarms", "idle-witness", "patron", "weight-copier", *STALLING}
+HIDING = {"hiding", "favoured"}
 BLURRED = {"blurred"}
 EARNING = {"one-machine", *HARMLESS}  # they work
 SOME_READERS = {"two-commits", "two-faced"}  # who was honest to most is paid by those for a while
 TOGETHER = ("one-machine", "sharing")
+LED = 2  # a seed of networks in which a validator with a seventh of the stake leads once
 
 
 @cache
@@ -101,8 +103,9 @@ def of_kind(result: SimulationResult, kind: str) -> list[PeerResult]:
 
 
 def test_each_adversary_is_tried_here() -> None:
-    assert set(WHY) | HARMLESS | PATIENT | VALIDATORS | HIDING | BLURRED == set(REGISTERED)
-    assert {name for name, attack in REGISTERED.items() if attack.stake} == VALIDATORS
+    validators = VALIDATORS | WITHHOLDING
+    assert set(WHY) | HARMLESS | PATIENT | validators | HIDING | BLURRED == set(REGISTERED)
+    assert {name for name, attack in REGISTERED.items() if attack.stake} == validators
 
 
 def test_honest_work_is_not_refused_among_all_of_them() -> None:
@@ -236,6 +239,28 @@ def test_a_hostile_validator_neither_stops_the_run_nor_moves_the_pay(kind: str) 
     assert of_kind(result, "protege")[0].pay == 0.0
     pays = [peer.pay for peer in of_kind(result, "honest")]
     assert min(pays) > 0.9 * max(pays)
+
+
+@pytest.mark.parametrize("kind", sorted(WITHHOLDING))
+def test_a_leader_that_chooses_who_reads_its_manifest_costs_honest_miners_nothing(
+    kind: str,
+) -> None:
+    """It leads in one window of these: the one that nobody closes where it shows no validator."""
+    hostile = {kind: 1, "favoured": 1}
+    result = simulate(SimulationPlan(4, 3, WINDOWS, hostile=hostile, seed=LED))
+    assert result.agreed
+    assert result.updates == WINDOWS - (kind == "misleading")
+    for peer in result.peers:
+        assert (peer.rejected, peer.accepted) == ({}, result.updates)
+        assert peer.pay == pytest.approx(result.honest_pay, rel=0.05)
+
+
+def test_a_leader_that_received_its_friends_delta_only_leads_to_nothing() -> None:
+    result = simulate(SimulationPlan(4, 3, WINDOWS, hostile={"captor": 1, "favoured": 1}, seed=LED))
+    assert result.agreed
+    assert result.updates == WINDOWS
+    for peer in result.peers:
+        assert (peer.rejected, peer.accepted) == ({}, WINDOWS)
 
 
 def test_dust_and_hidden_deltas_stop_no_window() -> None:

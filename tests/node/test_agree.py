@@ -92,6 +92,13 @@ async def test_a_leader_that_never_shows_up_is_replaced_at_the_next_ones_turn(
         await of.follow()
         (applied,) = of.told(of.order[0], "applied")
         assert applied["bytes_down"] != 0
+        # It shows where it stands, too, though it holds no copy of the update.
+        node = of.nodes[of.order[0]].node
+        await mirror_manifest(node, 2)
+        assert of.keys(of.order[0], "manifest/") == {
+            f"{RUN}/1/manifest/{node.worker.state.position.head}"
+        }
+        assert not of.keys(of.order[0], "update/")
 
 
 async def test_a_validator_that_is_alone_says_that_it_lacks_receipts(

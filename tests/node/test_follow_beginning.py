@@ -185,3 +185,34 @@ async def test_a_node_is_patient_with_a_withheld_manifest_for_a_block(
         assert await asyncio.wait_for(joining, DEADLINE_S) == 2
         assert at.windows("withheld") == [1]
         assert at.stands_at(first)
+
+
+async def test_a_miner_waits_another_block_for_the_copies_of_most_validators(
+    s3: str, tmp_path: Path
+) -> None:
+    """So that validators who read the manifest in the last moment can pass it on."""
+    async with scene(s3, tmp_path, {"second": 6.0, "third": 6.0}) as at:
+        await at.begin()
+        closing = at.leader.close(1, voters=("leader", "second"))
+        at.leader.publish(closing)
+        await at.script.advance(CLOCK.open(2) + 1)
+        node = at.follower.node
+        await node.blocks.until(CLOCK.open(2) + 1)
+        joining = asyncio.create_task(join_window(node, CLOCK.upload_by, by_majority=True))
+        await asyncio.sleep(10 * node.poll_seconds)
+        assert not joining.done()
+        at.buckets["second"].put(closing.manifest_key, closing.manifest)
+        assert await asyncio.wait_for(joining, DEADLINE_S) == 2
+        assert at.stands_at(closing)
+        assert at.windows("withheld") == []
+
+
+async def test_a_miner_leaves_out_what_most_validators_never_show(s3: str, tmp_path: Path) -> None:
+    async with scene(s3, tmp_path, {"second": 6.0, "third": 6.0}) as at:
+        first = await at.begin()
+        at.leader.publish(at.leader.close(1, voters=("leader", "second")))
+        await at.script.advance(CLOCK.open(2) + 2)
+        joining = join_window(at.follower.node, CLOCK.upload_by, by_majority=True)
+        assert await asyncio.wait_for(joining, DEADLINE_S) == 2
+        assert at.stands_at(first)
+        assert at.windows("withheld") == [1]

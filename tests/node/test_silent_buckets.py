@@ -23,6 +23,7 @@ from boltzmann.node.membership import Peer
 from boltzmann.node.publish import publish
 from boltzmann.node.round import Duty, assign
 from boltzmann.protocol.admission import Accepted
+from boltzmann.protocol.documents import digest
 from boltzmann.protocol.manifest import Parent
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.reveal import Pledge
@@ -94,6 +95,48 @@ async def test_many_names_in_silent_buckets_take_one_thread_of_each() -> None:
     assert all(isinstance(answer, Rejection) for answer in answers)
     assert all(manifests.is_known_missing(name.digest) for name in names)
     assert store.most == dict.fromkeys(buckets, 1)
+
+
+class Partly:
+    """Buckets that show one manifest, but for those whose name begins with "silent"."""
+
+    def __init__(self, manifest: bytes) -> None:
+        self.asked: Counter[str] = Counter()
+        self.silence = threading.Event()
+        self._manifest = manifest
+
+    def get(self, address: str, key: str, *, max_bytes: int, seconds: float) -> bytes | Rejection:
+        self.asked[address] += 1
+        if "silent" in address:
+            self.silence.wait(seconds)
+            return Rejection(Reason.SLOW)
+        return self._manifest
+
+    def download(
+        self, address: str, key: str, path: Path, *, exact_bytes: int, seconds: float
+    ) -> Rejection:
+        return Rejection(Reason.SLOW)
+
+
+async def test_who_shows_a_manifest_is_asked_once_and_the_silent_are_not_waited_for() -> None:
+    store = Partly(b"the bytes")
+    showing = [f"http://showing{i}.example/bucket" for i in range(2)]
+    addresses = ["http://silent.example/bucket", *showing]
+    manifests = Manifests(store, verify, RUN, 3600.0)
+    name, other = (Parent(digest(data), 1, "nobody") for data in (b"the bytes", b"other bytes"))
+
+    def both(shown: set[str]) -> bool:
+        return shown >= set(showing)
+
+    try:
+        for _ in range(2):
+            asking = manifests.are_shown(name, addresses, both)
+            assert await asyncio.wait_for(asking, DEADLINE_S)
+        assert [store.asked[address] for address in showing] == [1, 1]
+        asking = manifests.are_shown(other, showing, lambda shown: bool(shown))
+        assert not await asyncio.wait_for(asking, DEADLINE_S)
+    finally:
+        store.silence.set()
 
 
 async def test_an_upload_waits_for_no_reads(s3: str, tmp_path: Path) -> None:

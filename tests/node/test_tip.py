@@ -185,3 +185,36 @@ async def test_a_digest_that_names_nothing_is_withheld_only_in_the_newest_window
         assert liar.keys.hotkey in (await tip_at(of.at.follower.node, 1)).withheld
         await of.winner(2)
         assert (await tip_at(of.at.follower.node, 2)).withheld == ""
+
+
+async def test_who_judges_nothing_goes_by_what_most_validators_show(
+    s3: str, tmp_path: Path
+) -> None:
+    """Three equal stakes, of which two have to show it. A copy of other bytes shows nothing."""
+    async with rivals(s3, tmp_path) as of:
+        leader, other, third = (of.leaders[name] for name in of.order)
+        closing = leader.close(1)
+        leader.publish(closing)
+        await of.winner()
+        node = of.at.follower.node
+        third.bucket.put(closing.manifest_key, closing.manifest + b" ")
+        sight = await tip_at(node, 1, by_majority=True)
+        assert (sight.tip and sight.tip.name) == of.first.name
+        assert sight.withheld == (
+            f"the manifest of window 1 by {leader.keys.hotkey}: "
+            "half the validators' stake or less shows it"
+        )
+        assert (await tip_at(node, 1)).withheld == ""
+        other.bucket.put(closing.manifest_key, closing.manifest)
+        sight = await tip_at(node, 1, by_majority=True)
+        assert (sight.tip and sight.tip.name, sight.withheld) == (closing.name, "")
+
+
+async def test_what_lies_further_back_need_not_be_shown_by_most(s3: str, tmp_path: Path) -> None:
+    async with rivals(s3, tmp_path) as of:
+        leader = of.leaders[of.order[0]]
+        closing = leader.close(1)
+        leader.publish(closing)
+        await of.winner(2)
+        sight = await tip_at(of.at.follower.node, 2, by_majority=True)
+        assert (sight.tip and sight.tip.name, sight.withheld) == (closing.name, "")

@@ -15,6 +15,7 @@ from boltzmann.simulate.adversaries import (  # noqa: F401 - each registers what
     poisoning,
     stalling,
     timing,
+    withholding,
 )
 from boltzmann.simulate.adversaries.base import REGISTERED, Adversary, rogue_of
 from boltzmann.simulate.adversaries.patience import PATTERN, WAYS

@@ -74,12 +74,16 @@ class Adversary(Honest):
         """Take part in every window until cancelled."""
 
         async def one_window() -> None:
-            window = await join_window(node, node.clock.upload_by)
+            window = await self.join(node)
             tidy(node, window)
             await keep_state(node, window)
             await self.window(node, window)
 
         await forever(node, one_window)
+
+    async def join(self, node: Node) -> int:
+        """Hold the state of a window whose deltas are not due yet; that window."""
+        return await join_window(node, node.clock.upload_by, by_majority=True)
 
     async def window(self, node: Node, window: int) -> None:
         """One window of cheating."""

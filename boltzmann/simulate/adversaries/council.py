@@ -19,7 +19,7 @@ from boltzmann.simulate.chain import LedgerChain
 from boltzmann.simulate.store import MemoryStore
 
 STAKE = 500.0  # half an honest validator's
-PROTEGE = "protege"
+PROTEGE, FAVOURED = "protege", "favoured"
 
 
 @adversary("weight-copier")
@@ -48,16 +48,20 @@ class WeightCopier(Adversary):
 
 
 class Liar(Adversary):
-    """The honest validator, but for the verdicts that its receipts tell of."""
+    """The honest validator, but for what its receipts tell of."""
 
     stake = STAKE
 
     async def drive(self, node: Node) -> None:
         await validate(replace(node, store=_Lying(node, self)))
 
+    def told(self, node: Node, receipt: Receipt) -> Receipt:
+        """What it publishes instead."""
+        return replace(receipt, verdicts=self.verdicts(node, receipt))
+
     def verdicts(self, node: Node, receipt: Receipt) -> tuple[Verdict, ...]:
-        """What it says, in hotkey order."""
-        raise NotImplementedError
+        """What it says of audits, in hotkey order."""
+        return receipt.verdicts
 
 
 class _Lying(MemoryStore):
@@ -74,7 +78,7 @@ class _Lying(MemoryStore):
             window = int(parts[1])
             receipt = open_receipt(body, node.run.run.id, window, node.hotkey, node.verify)
             if isinstance(receipt, Receipt):
-                told = replace(receipt, verdicts=self._liar.verdicts(node, receipt))
+                told = self._liar.told(node, receipt)
                 body = told.seal(node.hotkey, node.keys.sign)
         super().put(key, body)
 
@@ -108,7 +112,7 @@ class Patron(Liar):
 
     def verdicts(self, node: Node, receipt: Receipt) -> tuple[Verdict, ...]:
         chain = ledger(node)
-        friends = set(proteges(chain.records(chain.height)))
+        friends = friends_of(chain.records(chain.height), PROTEGE)
         norm = median([v.norm for v in receipt.verdicts if v.passed] or [1.0])
         known = {verdict.hotkey: verdict for verdict in receipt.verdicts}
         for entry in receipt.entries:
@@ -126,9 +130,25 @@ class IdleWitness(Liar):
         return tuple(Verdict(hotkey, receipt.window - 1, "", 1.0, 1.0, 1.0) for hotkey in seen)
 
 
-def proteges(records: Mapping[str, tuple[bytes, ...]]) -> list[str]:
+@adversary("captor")
+class Captor(Liar):
+    """A validator that says it received its friends' deltas only, to lead with nothing else."""
+
+    def told(self, node: Node, receipt: Receipt) -> Receipt:
+        chain = ledger(node)
+        friends = friends_of(chain.records(chain.height), FAVOURED)
+        entries = tuple(
+            entry
+            if entry.hotkey in friends or not entry.received
+            else replace(entry, refusal=Reason.SLOW.value)
+            for entry in receipt.entries
+        )
+        return replace(receipt, entries=entries)
+
+
+def friends_of(records: Mapping[str, tuple[bytes, ...]], kind: str) -> set[str]:
     """Who has a bucket of such a name."""
-    return [hotkey for hotkey, fields in records.items() if f"/{PROTEGE}".encode() in fields[0]]
+    return {hotkey for hotkey, fields in records.items() if f"/{kind}".encode() in fields[0]}
 
 
 class _Paying(LedgerChain):
@@ -137,7 +157,7 @@ class _Paying(LedgerChain):
     async def set_weights(self, weights: Mapping[int, float], version_key: int) -> int:
         """Set this hotkey's weights. Raises: ChainRefused."""
         height = self.ledger.height
-        friends = set(proteges(self.ledger.records(height)))
+        friends = friends_of(self.ledger.records(height), PROTEGE)
         paid = {n.uid: 1.0 for n in self.ledger.neurons(height) if n.hotkey in friends}
         return await super().set_weights(paid or weights, version_key)
 
