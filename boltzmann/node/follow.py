@@ -59,8 +59,8 @@ async def follow(
 
     `patient`: a digest of `window` that is on chain but cannot be read is waited for; otherwise the
     window stays empty, until a later manifest says otherwise. `by_majority`: for who judges nothing
-    itself, and whose work counts only where most validators stand: so does a manifest of `window`
-    that validators with half the stake or less show.
+    itself, and whose work counts only where most validators stand: so does a manifest that
+    validators with half the stake or less show.
 
     Raises: Divergence if an agreed update leads to another root than its manifest names, or if the
     newest manifest would begin the run anew.

@@ -66,8 +66,8 @@ class Claim:
 async def tip_at(node: Node, window: int, *, by_majority: bool = False) -> Sight:
     """The newest manifest of a window up to `window` that counts, if any.
 
-    `by_majority`: one of `window` itself has to be shown by validators with more than half the
-    stake; otherwise it is withheld.
+    `by_majority`: one that this node does not stand on yet has to be shown by validators with more
+    than half of the stake of today; otherwise it is withheld.
     """
     withheld, newest_asked = "", window
     while window >= 0:
@@ -84,8 +84,7 @@ async def tip_at(node: Node, window: int, *, by_majority: bool = False) -> Sight
             async for claim in claims:
                 by = f"the manifest of window {window} by {claim.name.leader}"
                 if claim.tip is not None:
-                    is_newest = by_majority and window == newest_asked
-                    if not is_newest or await _is_shown(node, council, claim.tip):
+                    if not by_majority or await _is_shown(node, newest_asked, claim.tip):
                         return Sight(claim.tip, withheld)
                     withheld = withheld or f"{by}: half the validators' stake or less shows it"
                 if isinstance(claim.held, Rejection) and window == newest_asked:
@@ -94,18 +93,22 @@ async def tip_at(node: Node, window: int, *, by_majority: bool = False) -> Sight
     return Sight(None, withheld)
 
 
-async def _is_shown(node: Node, council: Council, tip: Tip) -> bool:
-    """Whether validators with more than half of the stake show a manifest. A genesis has none
-    behind it but who begins the run."""
-    if tip.manifest.is_genesis:
+async def _is_shown(node: Node, window: int, tip: Tip) -> bool:
+    """Whether validators with more than half of the stake after `window` show a manifest.
+
+    What this node stands on was shown before, and a bucket that is silent now takes it back no
+    more. A genesis has nobody behind it but who begins the run.
+    """
+    if tip.manifest.is_genesis or tip.name.digest in node.worker.state.heads:
         return True
+    council = await node.councils.at(window)
+    peers = await node.councils.peers(node.clock.decide(window))
+    bucket = {holder.hotkey: holder.address for holder in holders_of(peers, council, "")}
 
     def enough(shown: set[str]) -> bool:
-        holders = [holder.hotkey for holder in tip.holders if holder.address in shown]
-        return more_than_half(holders, council.stakes)
+        return more_than_half((h for h, b in bucket.items() if b in shown), council.stakes)
 
-    addresses = [holder.address for holder in tip.holders]
-    return await node.manifests.are_shown(tip.name, addresses, enough)
+    return await node.manifests.are_shown(tip.name, bucket.values(), enough)
 
 
 def _is_asked_again(age: int) -> bool:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 from follow_scene import Scene, leaders, scene
-from node_kit import CLOCK, CONFIG, RUN, announce, reading_store, running
+from node_kit import CLOCK, CONFIG, RUN, Bucket, announce, reading_store, running
 from scripted_chain import Keys
 from scripted_leader import Closing, Leader
 
 from boltzmann.node.councils import Councils
+from boltzmann.node.follow import follow
+from boltzmann.node.manifests import Manifests
 from boltzmann.node.node import Node
 from boltzmann.node.tip import tip_at
 from boltzmann.protocol.ballots import Objection
@@ -210,11 +212,25 @@ async def test_who_judges_nothing_goes_by_what_most_validators_show(
         assert (sight.tip and sight.tip.name, sight.withheld) == (closing.name, "")
 
 
-async def test_what_lies_further_back_need_not_be_shown_by_most(s3: str, tmp_path: Path) -> None:
+async def test_who_judges_nothing_stands_where_it_stood_if_most_fall_silent(
+    s3: str, tmp_path: Path
+) -> None:
+    """Also further back, where windows in between are empty, most have to show what is new."""
     async with rivals(s3, tmp_path) as of:
-        leader = of.leaders[of.order[0]]
+        leader, other, _ = (of.leaders[name] for name in of.order)
         closing = leader.close(1)
         leader.publish(closing)
         await of.winner(2)
-        sight = await tip_at(of.at.follower.node, 2, by_majority=True)
+        node = of.at.follower.node
+        sight = await tip_at(node, 2, by_majority=True)
+        assert (sight.tip and sight.tip.name) == of.first.name
+        assert leader.keys.hotkey in sight.withheld
+        leader.mirror(closing, of.order[1], other.bucket)
+        assert await follow(node, 2, by_majority=True) is None
+        assert of.at.stands_at(closing)
+        other_bucket = Bucket.of(other.bucket.address)
+        other_bucket.delete(closing.manifest_key)
+        forgetful = Manifests(node.store, node.verify, RUN, node.fetch_seconds)
+        anew = replace(reading_anew(node), manifests=forgetful)
+        sight = await tip_at(anew, 2, by_majority=True)
         assert (sight.tip and sight.tip.name, sight.withheld) == (closing.name, "")
