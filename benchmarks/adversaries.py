@@ -42,6 +42,8 @@ EVERY = 25  # windows between two partial results
 SEVERAL = {"one-machine": 3, "sharing": 2}
 # Alarms make everybody audit everybody in full, which would flatter all the other figures.
 APART = ("false-alarms",)
+# Validators whose friends do their work, and are to be paid for others' as well.
+SERVING_WORKERS = ("captor", "late-manifest", "misleading")
 PATIENT = {
     "sleeper10-half-pages": 2,
     "sleeper10-faked-page": 2,
@@ -159,10 +161,15 @@ def _kinds(
 
 
 def _validators(options: argparse.Namespace, found: dict[str, Any]) -> None:
-    """Audits are all honest validators' together, of one honest miner in one window."""
-    rows: list[dict[str, Any]] = []
+    """Audits are all honest validators' together, of one honest miner in one window. Kinds that
+    have a row already are not measured again."""
+    rows: list[dict[str, Any]] = found.setdefault("validators", [])
+    there = {row["validator"] for row in rows}
     for kind in ("none", *sorted(_VALIDATORS)):
-        hostile = {"half-pages": 1, "protege": 2} | ({} if kind == "none" else {kind: 1})
+        if kind in there:
+            continue
+        friends = "favoured" if kind in SERVING_WORKERS else "protege"
+        hostile = {"half-pages": 1, friends: 2} | ({} if kind == "none" else {kind: 1})
         windows, earned = max(20, options.windows // 5), dict[str, float]()
         happenings = {windows: partial(_dividends, earned)}
         plan = _plan(options, peers=15, windows=windows, hostile=hostile, happenings=happenings)
@@ -175,8 +182,9 @@ def _validators(options: argparse.Namespace, found: dict[str, Any]) -> None:
                 "audits": kinds["honest"].audits / result.windows,
                 "honest_accepted": kinds["honest"].accepted / result.windows,
                 "honest_refused": len(result.honest_refused),
-                "protege_pay": kinds["protege"].pay,
-                "protege_accepted": kinds["protege"].accepted / result.windows,
+                "friends": friends,
+                "friends_pay": kinds[friends].pay,
+                "friends_accepted": kinds[friends].accepted / result.windows,
                 "honest_pay": result.honest_pay,
                 "dividends": earned.get(kind),
                 "honest_dividends": earned["validator"],
@@ -184,7 +192,6 @@ def _validators(options: argparse.Namespace, found: dict[str, Any]) -> None:
                 "agreed": result.agreed,
             }
         )
-        found["validators"] = rows
         _write(options.out, found)
     print(show_rows(rows))
 

@@ -28,7 +28,8 @@
     loaded    window, head, root, checkpoint,       the state was loaded from a checkpoint
               bytes_down, seconds
     withheld  window, detail                        a digest is on chain whose manifest cannot be
-                                                    read: its window stays empty for now
+                                                    read, or of which a miner sees too few copies:
+                                                    its window stays empty for now
     refused   what, holder, reason, detail          a validator's copy of an agreed object is bad
     progress  what, done, of, seconds               how far a long piece of work has come
     genesis   window, root                          this node published the run's first model
