@@ -46,6 +46,7 @@ class Manifests:
         self._held: OrderedDict[str, Held] = OrderedDict()
         self._missing: OrderedDict[str, None] = OrderedDict()
         self._shown: OrderedDict[str, set[str]] = OrderedDict()
+        self._asking: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def keep(self, held: Held) -> None:
@@ -103,29 +104,37 @@ class Manifests:
     ) -> bool:
         """Whether enough of these buckets show the manifest of this digest.
 
-        All are asked at once, until `enough` says so of the addresses that have it, or for as long
-        as one read. What one has shown it counts for without being asked again.
+        All are asked at once. It waits until `enough` says so of the addresses that have it, or all
+        have answered, but for a part only of what a read may take: who is slower than that is
+        listened to meanwhile and counted next time. What one has shown it counts for without being
+        asked again.
         """
         shown = self._shown.setdefault(name.digest, set())
         while len(self._shown) > _KEPT:
             self._shown.popitem(last=False)
-        left = [address for address in addresses if address not in shown]
-        reads = {asyncio.create_task(self._fetch(name, address)): address for address in left}
-        waiting, until = set(reads), asyncio.get_running_loop().time() + self._seconds
-        try:
-            while waiting and not enough(shown):
-                rest = max(0.0, until - asyncio.get_running_loop().time())
-                done, waiting = await asyncio.wait(
-                    waiting, timeout=rest, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    break
-                shown |= {reads[read] for read in done if not isinstance(read.result(), Rejection)}
-        finally:
-            for read in reads:
-                read.cancel()
-            await asyncio.gather(*reads, return_exceptions=True)
+        reads = {self._asked(name, address, shown) for address in addresses if address not in shown}
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._seconds * AT_FIRST
+        while reads and not enough(shown) and clock() < until:
+            done, reads = await asyncio.wait(
+                reads, timeout=until - clock(), return_when=asyncio.FIRST_COMPLETED
+            )
+            for read in done:
+                read.result()
         return enough(shown)
+
+    def _asked(self, name: Parent, address: str, shown: set[str]) -> asyncio.Task[None]:
+        """The one read of a bucket for a manifest that is under way."""
+        key = name.digest, address
+        if key not in self._asking:
+
+            async def ask() -> None:
+                if not isinstance(await self._fetch(name, address), Rejection):
+                    shown.add(address)
+
+            self._asking[key] = asking = asyncio.create_task(ask())
+            asking.add_done_callback(lambda _: self._asking.pop(key))
+        return self._asking[key]
 
     async def _read(self, name: Parent, address: str) -> Held | Rejection:
         data = await self._fetch(name, address)

@@ -102,13 +102,14 @@ class Partly:
 
     def __init__(self, manifest: bytes) -> None:
         self.asked: Counter[str] = Counter()
-        self.silence = threading.Event()
+        self.silence, self.given_up = threading.Event(), 0
         self._manifest = manifest
 
     def get(self, address: str, key: str, *, max_bytes: int, seconds: float) -> bytes | Rejection:
         self.asked[address] += 1
         if "silent" in address:
             self.silence.wait(seconds)
+            self.given_up += 1
             return Rejection(Reason.SLOW)
         return self._manifest
 
@@ -132,9 +133,13 @@ async def test_who_shows_a_manifest_is_asked_once_and_the_silent_are_not_waited_
         for _ in range(2):
             asking = manifests.are_shown(name, addresses, both)
             assert await asyncio.wait_for(asking, DEADLINE_S)
-        assert [store.asked[address] for address in showing] == [1, 1]
+        assert [store.asked[address] for address in addresses] == [1, 1, 1]
         asking = manifests.are_shown(other, showing, lambda shown: bool(shown))
         assert not await asyncio.wait_for(asking, DEADLINE_S)
+        # Who never answers holds up nobody for as long as a read may take.
+        manifests = Manifests(store, verify, RUN, 8.0)
+        assert not await manifests.are_shown(name, addresses[:1], bool)
+        assert store.given_up == 0
     finally:
         store.silence.set()
 
