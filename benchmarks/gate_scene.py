@@ -110,6 +110,7 @@ class Training:
         self.state.reset(initial_parameters(self.run.model, SEED), "", 0)
         self.models = Models(self.run.model, self.state, device)
         self.reference = reference_way(device)
+        self._last: bytes | None = None
 
     def scene(self, most: int | None = None) -> Scene:
         """The next window, every member having done its work, or that of its first `most` pages."""
@@ -135,6 +136,7 @@ class Training:
         deltas = {member: in_memory(offer.values) for member, offer in scene.uploads.items()}
         limit = median(delta.length for delta in deltas.values())
         mean = aggregate(scene.chosen.size, deltas, limit)
+        self._last = self.state.position.root
         self.state.apply(scene.chosen, mean, "00" * 32, scene.window)
         self.state.confirm(digest(f"window {scene.window}".encode()))
 
@@ -190,9 +192,9 @@ class Training:
 
     def stale(self, scene: Scene, member: str) -> Offer | None:
         """What a member sends that has not applied the last update; None before the first."""
-        if scene.window == 1:
+        if self._last is None:
             return None
-        with self.state.parameters_before(scene.window - 1):
+        with self.state.parameters_at(self._last):
             return self.honest(scene, member, self.reference)
 
     def _moment(self, chosen: Slice, points: Points) -> OnPage:

@@ -10,7 +10,7 @@ from boltzmann.node.examine import examine
 from boltzmann.node.node import Node
 from boltzmann.node.reckoning import is_known, record, refuse
 from boltzmann.node.round import Round, Task
-from boltzmann.protocol.auditing import chance, is_neglected, renewal, responsible, second_chance
+from boltzmann.protocol.auditing import chance, renewal, responsible, second_chance
 from boltzmann.protocol.rejection import Rejection
 
 
@@ -45,7 +45,7 @@ async def watch(node: Node, book: Book, this: Round) -> None:
         if not is_known(node, book, this, hotkey):
             continue
         owes = book[hotkey].debt > 0.0
-        neglected = is_neglected(book.age(hotkey, this.window), node.run.audit.age_max)
+        neglected = book.age(hotkey, this.window) >= node.run.audit.age_max
         if (owes or neglected) and responsible(this.decide_hash, hotkey, stakes) == node.hotkey:
             task = drawn_by_lot.get(hotkey) or Task(hotkey, _page(node, book, this, hotkey))
             ours.append(task)
@@ -104,7 +104,7 @@ async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcom
     """Work through the queue until `block`; with `newcomers`, whom others have failed and those
     without trust only.
 
-    Ends as soon as the state has gone beyond the round: its parameters are out of reach then.
+    Ends as soon as the round's parameters are out of the state's reach.
     """
     while this.queue and node.blocks.latest < block and is_within_reach(node, this):
         task = this.queue[0]
@@ -135,5 +135,6 @@ def _is_moot(book: Book, task: Task) -> bool:
 
 
 def is_within_reach(node: Node, this: Round) -> bool:
-    """Whether the parameters that the round's miners trained on can be had."""
-    return node.worker.state.reaches_before(this.window)
+    """Whether the parameters that the round's miners trained on can be had: not where the state has
+    gone far beyond them, nor where the chain has ordered it to another branch since."""
+    return node.worker.state.reaches(this.duty.base_root)

@@ -51,7 +51,7 @@ def examine(node: Node, this: Round, task: Task, received: Received) -> Finding 
     opened = reopen(node, received)
     if isinstance(opened, Rejection):
         return opened
-    with node.worker.state.parameters_before(this.window):
+    with node.worker.state.parameters_at(this.duty.base_root):
         if not this.control:
             this.set_control(node, node.worker.compute(node.schedule.control(this.window)))
         if task.page is None:

@@ -30,15 +30,6 @@ def renewal(age: int, trust_windows: int) -> float:
     return 1.0 / (left + 1) if 0 <= left <= age else 0.0
 
 
-def is_neglected(age: int, age_max: int) -> bool:
-    """Whether somebody must audit a hotkey that nobody has for `age` windows.
-
-    Every other window from `age_max` on: of an audit the others hear a window later, and in between
-    they would do it again.
-    """
-    return age >= age_max and (age - age_max) % 2 == 0
-
-
 def responsible(decide_hash: bytes, hotkey: str, stakes: Mapping[str, int]) -> str:
     """Which validator must audit a hotkey that is in debt, or that nobody has audited for long; ""
     if there is none.

@@ -205,34 +205,34 @@ class ModelState:
         positions = [self.position, *(entry.before for entry in reversed(self._undo))]
         return tuple(position.head for position in positions if position.head)
 
-    def reaches_before(self, window: int) -> bool:
-        """Whether the log leads back to the parameters before `window` was applied."""
-        return self._later(window) is not None
+    def reaches(self, root: bytes) -> bool:
+        """Whether the log leads back to the state of this root."""
+        return self._since(root) is not None
 
     @contextmanager
-    def parameters_before(self, window: int) -> Iterator[None]:
-        """θ as it was before `window` was applied, for the time of the block.
+    def parameters_at(self, root: bytes) -> Iterator[None]:
+        """θ as it was in the state of this root, for the time of the block.
 
-        A window not applied yet changes nothing. Raises: StateError if it is further back than the
-        log leads, or a log is not there or is damaged; the state is then as it was.
+        Raises: StateError if that is not among those the log leads back to, or a log is not there
+        or is damaged; the state is then as it was.
         """
-        entries = self._later(window)
+        entries = self._since(root)
         if entries is None:
-            raise StateError(f"the parameters before window {window} are no longer at hand")
+            raise StateError(f"the parameters of root {root.hex()[:12]} are not at hand")
         with contextlib.ExitStack() as stack:
             for entry in entries:
                 stack.enter_context(self._without(entry))
             yield
 
-    def _later(self, window: int) -> list[_Undo] | None:
-        """The log's entries of `window` and what came after it, newest first; None if too old."""
-        entries, at = [], self.position.window
+    def _since(self, root: bytes) -> list[_Undo] | None:
+        """The log's entries after the state of this root, newest first; None if it knows none."""
+        entries, at = [], self.position.root
         for entry in reversed(self._undo):
-            if at < window:
+            if at == root:
                 break
             entries.append(entry)
-            at = entry.before.window
-        return entries if at < window else None
+            at = entry.before.root
+        return entries if at == root else None
 
     @contextmanager
     def _without(self, entry: _Undo) -> Iterator[None]:

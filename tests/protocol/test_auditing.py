@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from boltzmann.protocol.auditing import (
     chance,
-    is_neglected,
     renewal,
     responsible,
     second_chance,
@@ -133,9 +132,3 @@ def test_a_pass_is_renewed_once_before_it_lapses_in_any_window_of_its_second_hal
 def test_there_is_nothing_to_renew_where_no_pass_holds() -> None:
     assert [renewal(age, 3) for age in (4, 5, 100)] == [0.0] * 3
     assert renewal(1, 0) == 0.0
-
-
-@pytest.mark.parametrize("age_max", [1, 2, 8])
-def test_who_nobody_looks_at_is_due_at_its_age_and_every_other_window_after(age_max: int) -> None:
-    due = [age for age in range(age_max + 6) if is_neglected(age, age_max)]
-    assert due == [age_max, age_max + 2, age_max + 4]

@@ -44,13 +44,13 @@ def test_the_parameters_are_the_states_memory(tmp_path: Path, config: ModelConfi
 def test_an_applied_update_is_in_the_model_at_once(tmp_path: Path, config: ModelConfig) -> None:
     state = model_state(tmp_path, config)
     model = build_model(config, state.parameters, CPU)
-    first = logits(model)
+    first, root = logits(model), state.position.root
     update(state.layout, 1).apply_to(state)
     applied = logits(model)
     copies = {name: array.copy() for name, array in state.parameters.items()}
     assert not torch.equal(applied, first)
     assert torch.equal(applied, logits(build_model(config, copies, CPU)))
-    with state.parameters_before(1):
+    with state.parameters_at(root):
         assert torch.equal(logits(model), first)
     state.undo()
     assert torch.equal(logits(model), first)

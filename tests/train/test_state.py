@@ -160,15 +160,17 @@ def test_the_learning_rate_counts_windows_from_genesis(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("leaves_by", ["end", "exception"])
-def test_the_parameters_before_a_window_can_be_looked_at(tmp_path: Path, leaves_by: str) -> None:
+def test_the_parameters_of_an_earlier_state_can_be_looked_at(
+    tmp_path: Path, leaves_by: str
+) -> None:
     state = new_state(tmp_path, SHAPES)
     update(state.layout, 1).apply_to(state)
-    old = state.theta.copy()
+    old, root = state.theta.copy(), state.position.root
     update(state.layout, 2).apply_to(state)
     new = picture(state)
     error = KeyError("inside")
     try:
-        with state.parameters_before(2):
+        with state.parameters_at(root):
             assert np.array_equal(state.theta, old)
             flat = np.concatenate([state.parameters[name].reshape(-1) for name in sorted(SHAPES)])
             assert np.array_equal(flat, old)
@@ -190,22 +192,23 @@ def test_whoever_holds_a_copy_sees_that_the_parameters_have_changed(tmp_path: Pa
         return seen[-1] != seen[-2]
 
     state.reset(parameters(SHAPES), GENESIS, 0)
+    root = state.position.root
     assert has_changed()
     update(state.layout, 1).apply_to(state)
     assert has_changed()
     assert not has_changed()
-    with state.parameters_before(1):
+    with state.parameters_at(root):
         assert has_changed()
     assert has_changed()
     state.undo()
     assert has_changed()
 
 
-def test_before_a_window_that_is_still_to_come_nothing_changes(tmp_path: Path) -> None:
+def test_the_present_parameters_are_at_hand_as_they_are(tmp_path: Path) -> None:
     state = new_state(tmp_path, SHAPES)
     update(state.layout, 1).apply_to(state)
     now = picture(state)
-    with state.parameters_before(2):
+    with state.parameters_at(state.position.root):
         assert picture(state) == now
     assert picture(state) == now
 
@@ -214,21 +217,32 @@ def test_parameters_are_at_hand_as_far_back_as_the_log_leads(tmp_path: Path) -> 
     state = new_state(tmp_path, SHAPES, history=3)
     thetas = {}
     for window in (1, 2, 4, 5):  # 3 was empty
-        thetas[window] = state.theta.copy()
+        thetas[state.position.root] = state.theta.copy()
         update(state.layout, window).apply_to(state)
-    thetas[3] = thetas[4]
     now = picture(state)
-    for window in (5, 4, 3, 2):
-        assert state.reaches_before(window)
-        with state.parameters_before(window):
-            assert np.array_equal(state.theta, thetas[window])
+    first, *within_reach = thetas
+    for root in within_reach:
+        assert state.reaches(root)
+        with state.parameters_at(root):
+            assert np.array_equal(state.theta, thetas[root])
         assert picture(state) == now
-    assert not state.reaches_before(1)
-    with pytest.raises(StateError, match="before window 1"), state.parameters_before(1):
-        pytest.fail("window 1's parameters are four updates away")
-    state.reset(parameters(SHAPES), GENESIS, 5)
-    with pytest.raises(StateError, match="before window 5"), state.parameters_before(5):
-        pytest.fail("before its genesis a model has no parameters")
+    assert not state.reaches(first)
+    with pytest.raises(StateError, match=first.hex()[:12]), state.parameters_at(first):
+        pytest.fail("the first parameters are four updates away")
+
+
+def test_the_parameters_of_another_branch_are_not_taken_for_those_of_this_one(
+    tmp_path: Path,
+) -> None:
+    state = new_state(tmp_path, SHAPES)
+    update(state.layout, 1).apply_to(state)
+    root = state.position.root
+    state.undo()
+    for window in (1, 2):
+        update(state.layout, window, "as the chain has ordered it").apply_to(state)
+    assert not state.reaches(root)
+    with pytest.raises(StateError, match=root.hex()[:12]), state.parameters_at(root):
+        pytest.fail("window 2 stands on another window 1 here")
 
 
 def test_the_log_reaches_back_as_far_as_it_should_and_leaves_no_more_files(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from train_kit import GENESIS, Shapes, new_state, parameters, picture, update
+from train_kit import GENESIS, Shapes, new_state, parameters, picture, state_after, update
 
 from boltzmann.errors import StateError
 from boltzmann.train.state import ModelState
@@ -70,9 +70,10 @@ def test_a_look_back_through_a_damaged_log_changes_nothing(
     tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     state, log = two_windows(tmp_path)
+    before = state_after(tmp_path / "aside", 1, SHAPES).position.root
     now = picture(state)
     damage(log)
-    with pytest.raises(StateError, match=rf"2\.undo.*{MEND}"), state.parameters_before(2):
+    with pytest.raises(StateError, match=rf"2\.undo.*{MEND}"), state.parameters_at(before):
         pytest.fail("these parameters were never the state's")
     assert picture(state) == now
 
@@ -81,10 +82,12 @@ def test_a_look_back_through_a_damaged_log_changes_nothing(
 def test_a_flipped_bit_of_the_log_is_seen(
     tmp_path_factory: pytest.TempPathFactory, bit: int
 ) -> None:
-    state, log = two_windows(tmp_path_factory.mktemp("flip"))
+    folder = tmp_path_factory.mktemp("flip")
+    state, log = two_windows(folder)
+    before = state_after(folder / "aside", 1, SHAPES).position.root
     now = picture(state)
     flip(log, bit)
-    with pytest.raises(StateError, match="not hold what was written"), state.parameters_before(2):
+    with pytest.raises(StateError, match="not hold what was written"), state.parameters_at(before):
         pytest.fail("these parameters were never the state's")
     assert picture(state) == now
     assert not state.can_undo
