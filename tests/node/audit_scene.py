@@ -45,7 +45,8 @@ SPOTS = replace(CONFIG.audit, full_rate=1e-12)
 
 @dataclass
 class Scene:
-    """A validator at the closing of window 1, and its members, whose uploads the test makes."""
+    """A validator at the closing of a window, 1 at first, and its members, whose uploads the test
+    makes."""
 
     script: Script
     leader: Leader
@@ -56,22 +57,29 @@ class Scene:
 
     async def work(self, name: str) -> Made:
         """The honest work on a member's pages."""
-        return await made(self.validator.node, 1, self.this.pages[Keys(name).hotkey])
+        return await made(self.validator.node, self.this.window, self.this.pages[Keys(name).hotkey])
 
     def upload(self, name: str, work: Made, *, signer: str = "") -> None:
-        keys, root = Keys(name), self.validator.state.position.root
-        known = expected(CONFIG, Kind.DELTA, keys.hotkey, 1, root, self.this.chosen)
+        keys, window, root = Keys(name), self.this.window, self.validator.state.position.root
+        known = expected(CONFIG, Kind.DELTA, keys.hotkey, window, root, self.this.chosen)
         sealed = sealed_delta(known, work, Keys(signer or name).sign)
-        commit = seal_commit(RUN, 1, digest(sealed), keys.hotkey, keys.sign)
-        self.buckets[name].put(commit_key(RUN, 1), commit)
-        self.buckets[name].put(delta_key(RUN, 1), sealed)
+        commit = seal_commit(RUN, window, digest(sealed), keys.hotkey, keys.sign)
+        self.buckets[name].put(commit_key(RUN, window), commit)
+        self.buckets[name].put(delta_key(RUN, window), sealed)
+
+    async def open(self, window: int) -> None:
+        """Go on to the closing of a later window, on the state as it is."""
+        node = self.validator.node
+        await self.script.advance(CLOCK.commit_by(window))
+        await node.blocks.until(CLOCK.commit_by(window))
+        self.this = await open_round(node, await assign(node, window))
 
     async def ingest(self) -> None:
         """Read and check what was uploaded, at its deadlines."""
         node = self.validator.node
         reading = asyncio.create_task(collect(node, self.this.duty))
-        await self.validator.told.seen("stage", stage="pledges", window=1)
-        await self.script.advance(CLOCK.upload_by(1))
+        await self.validator.told.seen("stage", stage="pledges", window=self.this.window)
+        await self.script.advance(CLOCK.upload_by(self.this.window))
         await ingest(node, self.this, await asyncio.wait_for(reading, DEADLINE_S))
 
     async def judge(self) -> dict[str, str]:
@@ -81,7 +89,7 @@ class Scene:
         for hotkey, why in self.this.refused.items():
             refuse(node, self.book, self.this, hotkey, why)
         await plan(node, self.book, self.this)
-        await audit_until(node, self.book, self.this, CLOCK.decide(1), newcomers=False)
+        await audit_until(node, self.book, self.this, CLOCK.decide(self.this.window), newcomers=False)
         refused = {e["hotkey"]: e["reason"] for e in self.validator.told.of("rejected")}
         return {name: refused.get(Keys(name).hotkey, "") for name in self.buckets}
 

@@ -161,6 +161,26 @@ async def test_an_audit_sees_the_parameters_the_window_was_trained_on(
         assert (at.validator.state.theta == after).all()
 
 
+async def test_an_audit_goes_by_what_was_trained_on_whatever_the_chain_has_ordered_since(
+    s3: str, tmp_path: Path
+) -> None:
+    """Window 1 looked empty when window 2 began, and was not."""
+    async with scene(s3, tmp_path) as at:
+        node = at.validator.node
+        await at.open(2)
+        at.upload("anna", await at.work("anna"))
+        await at.ingest()
+        await plan(node, at.book, at.this)
+        for window in (1, 2):
+            at.leader.publish(at.leader.close(window))
+        await at.script.advance(CLOCK.decide(2))
+        await node.blocks.until(CLOCK.decide(2))
+        assert await follow(node, 2) is None
+        assert len(node.worker.state.heads) == 3
+        await audit_until(node, at.book, at.this, CLOCK.close(3), newcomers=False)
+        assert (at.refusal("anna"), at.standing("anna").gate > 0.999) == ("", True)
+
+
 async def test_audits_that_the_state_has_left_behind_are_dropped_and_told(
     s3: str, tmp_path: Path
 ) -> None:
