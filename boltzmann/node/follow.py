@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from boltzmann.errors import Divergence
 from boltzmann.node.catchup import load_checkpoint
 from boltzmann.node.node import Node
 from boltzmann.node.route import Link, Route, route_to
 from boltzmann.node.stages import Stage
-from boltzmann.node.tip import Tip, tip_at
+from boltzmann.node.tip import Sight, Tip, tip_at
 from boltzmann.node.updates import Fetched, apply_update, fetch_update, tell_applied
 from boltzmann.protocol.rejection import Rejection
 
@@ -26,16 +27,26 @@ _PATIENCE_BLOCKS = 1  # into a window, for a manifest that is on chain but canno
 _COPYING_BLOCKS = 1  # after that, for the copies of validators that read it in the last moment
 
 
+@dataclass(frozen=True)
+class Joined:
+    """A window whose state this node holds. `is_late`: the manifest it begins at was new to this
+    node, and was not found until after the block that decided on it."""
+
+    window: int
+    is_late: bool = False
+
+
 async def join_window(
     node: Node, deadline: Callable[[int], int], *, by_majority: bool = False
-) -> int:
-    """Hold the state of a window whose `deadline` is still to come; returns that window.
+) -> Joined:
+    """Hold the state of a window whose `deadline` is still to come.
 
     Waits for the block that decides the window before it, for the run's genesis, and for objects
     that cannot be fetched yet. `by_majority`: as `follow`.
     """
     patience = _PATIENCE_BLOCKS + (_COPYING_BLOCKS if by_majority else 0)
     since, told = time.monotonic(), time.monotonic()
+    began_at, found, is_late = node.worker.state.position.head, "", False
     while True:
         latest = node.blocks.latest
         window = node.clock.window(latest)
@@ -43,9 +54,14 @@ async def join_window(
             window += 1
         await node.blocks.until(node.clock.decide(window - 1))
         patient = node.blocks.latest < node.clock.open(window) + patience
-        missing = await follow(node, window - 1, patient=patient, by_majority=by_majority)
+        sight = await tip_at(node, window - 1, by_majority=by_majority, again=patient)
+        name = sight.tip.name.digest if sight.tip is not None else ""
+        if name != found:
+            found, decided = name, node.clock.decide(window - 1)
+            is_late = name != began_at and node.blocks.latest > decided
+        missing = await _go_to(node, sight, window - 1, patient=patient)
         if missing is None and node.blocks.latest < deadline(window):
-            return window
+            return Joined(window, is_late)
         if missing is not None and time.monotonic() - told > _TELL_SECONDS:
             told = time.monotonic()
             node.telemetry.event("waiting", what=missing, seconds=told - since)
@@ -65,7 +81,12 @@ async def follow(
     Raises: Divergence if an agreed update leads to another root than its manifest names, or if the
     newest manifest would begin the run anew.
     """
-    sight = await tip_at(node, window, by_majority=by_majority)
+    sight = await tip_at(node, window, by_majority=by_majority, again=patient)
+    return await _go_to(node, sight, window, patient=patient)
+
+
+async def _go_to(node: Node, sight: Sight, window: int, *, patient: bool) -> str | None:
+    """Bring the state to what was seen on chain, as `follow` does."""
     if sight.withheld and patient:
         return sight.withheld
     if sight.tip is None:

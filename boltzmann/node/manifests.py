@@ -62,6 +62,9 @@ class Manifests:
         """A manifest that was looked at lately, by digest. Raises: KeyError."""
         return self._held[name]
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._held
+
     def is_known_missing(self, digest: str) -> bool:
         """Whether all that were asked for this one before had nothing."""
         return digest in self._missing
@@ -100,21 +103,26 @@ class Manifests:
         return _refusal(asked, answers)
 
     async def are_shown(
-        self, name: Parent, addresses: Iterable[str], enough: Callable[[set[str]], bool]
+        self,
+        name: Parent,
+        addresses: Iterable[str],
+        enough: Callable[[set[str]], bool],
+        *,
+        again: bool,
     ) -> bool:
         """Whether enough of these buckets show the manifest of this digest.
 
         All are asked at once. It waits until `enough` says so of the addresses that have it, or all
-        have answered, but for a part only of what a read may take: who is slower than that is
-        listened to meanwhile and counted next time. What one has shown it counts for without being
-        asked again.
+        have answered, for as long as a read may take. If this is asked `again` soon, then for a
+        part of that only: who is slower is listened to meanwhile and counted next time. What one
+        has shown it counts for without being asked again.
         """
         shown = self._shown.setdefault(name.digest, set())
         while len(self._shown) > _KEPT:
             self._shown.popitem(last=False)
         reads = {self._asked(name, address, shown) for address in addresses if address not in shown}
         clock = asyncio.get_running_loop().time
-        until = clock() + self._seconds * AT_FIRST
+        until = clock() + self._seconds * (AT_FIRST if again else 1.0)
         while reads and not enough(shown) and clock() < until:
             done, reads = await asyncio.wait(
                 reads, timeout=until - clock(), return_when=asyncio.FIRST_COMPLETED

@@ -40,7 +40,7 @@ async def mine(node: Node, conduct: Conduct) -> None:
     """Take part in every window until cancelled."""
 
     async def one_window() -> None:
-        window = await join_window(node, node.clock.upload_by, by_majority=True)
+        window = (await join_window(node, node.clock.upload_by, by_majority=True)).window
         tidy(node, window)
         await keep_state(node, window)
         await mine_window(node, conduct, window)

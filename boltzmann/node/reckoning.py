@@ -9,7 +9,7 @@ from statistics import fmean
 from boltzmann.node.book import Book
 from boltzmann.node.examine import Finding
 from boltzmann.node.node import Node
-from boltzmann.node.round import Round, Task
+from boltzmann.node.round import Round, Task, with_behind
 from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
@@ -44,6 +44,18 @@ def enrol(node: Node, book: Book, this: Round, registered: Iterable[Neuron]) -> 
     for hotkey in book.standings.keys() - this.pages.keys():
         if book.counts(hotkey, this.window, Reason.ABSENT.value):
             book[hotkey] = absent(book[hotkey], rewards)
+
+
+def judge_absences(node: Node, book: Book, this: Round) -> None:
+    """Refuse whoever sent nothing that could be read, but for those whose work is behind: they are
+    paid there, or not."""
+    behind = this.behind.received.keys() if this.behind else frozenset()
+    for hotkey, why in this.refused.items():
+        if hotkey not in behind:
+            refuse(node, book, this, hotkey, why)
+    this.unpaid |= behind
+    if behind:
+        node.telemetry.event("behind", window=this.window, members=len(behind))
 
 
 def refuse(node: Node, book: Book, this: Round, hotkey: str, why: Rejection) -> None:
@@ -168,7 +180,7 @@ def _report_refusal(node: Node, this: Round, hotkey: str, why: Rejection) -> Non
 
 def report(node: Node, book: Book, this: Round) -> None:
     """Tell what the round came to for each member. `loss` is the validator's own recomputation."""
-    if left := len(this.queue) + len(this.open):
+    if left := sum(len(part.queue) + len(part.open) for part in with_behind([this])):
         detail = f"{left} of window {this.window} were still to do at its successor's close"
         node.telemetry.event("error", what="audits dropped", detail=detail)
     shares = weights(book.standings)

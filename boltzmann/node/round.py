@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -46,12 +46,14 @@ class Received:
 
 @dataclass(frozen=True)
 class Duty:
-    """What a window asks of whom. `base`: the manifest whose state its miners train on."""
+    """What a window asks of whom. `base`: the manifest whose state its miners train on; `is_late`:
+    whether this node found it so late that some may have begun without it."""
 
     window: int
     base: Held
     members: Mapping[str, Peer]
     pages: Mapping[str, tuple[int, ...]]
+    is_late: bool = False
 
     @property
     def base_root(self) -> bytes:
@@ -91,7 +93,8 @@ class Round:
     audits of the trusted whose spot audit did not tell, for when all others are done; `watched`:
     who is in debt and for this node to look at; `credited`: what the window has earned whom;
     `decide_hash`: of its deciding block, which draws who looks at whom, empty before;
-    `is_concluded`: whether it has been paid and told of, which comes once only.
+    `is_concluded`: whether it has been paid and told of, which comes once only; `behind`: those of
+    its members who worked on the state before a late base, as a round of their own.
     """
 
     duty: Duty
@@ -117,6 +120,7 @@ class Round:
     credited: dict[str, float] = field(default_factory=dict)
     decide_hash: bytes = b""
     is_concluded: bool = False
+    behind: Round | None = None
 
     @property
     def window(self) -> int:
@@ -155,10 +159,16 @@ class Round:
         self.control_points = codec.roundtrip(gradient.on_points(self.points))
 
 
-async def assign(node: Node, window: int) -> Duty:
+async def assign(node: Node, window: int, *, is_late: bool = False) -> Duty:
     """The window's members and pages, as soon as it is open; the state must stand at its base."""
     members, pages = await assigned(node, window)
-    return Duty(window, node.manifests[node.worker.state.position.head], members, pages)
+    base = node.manifests[node.worker.state.position.head]
+    return Duty(window, base, members, pages, is_late)
+
+
+def with_behind(rounds: Iterable[Round]) -> tuple[Round, ...]:
+    """These rounds, each after what was behind it."""
+    return tuple(part for this in rounds for part in (this.behind, this) if part is not None)
 
 
 async def assigned(

@@ -48,7 +48,8 @@ class Tip:
 
 @dataclass(frozen=True)
 class Sight:
-    """What the chain says. `withheld`: a digest of the newest window that cannot be read, or ""."""
+    """What the chain says. `withheld`: a digest of the newest window that cannot be read, or of any
+    that too few show, or ""."""
 
     tip: Tip | None
     withheld: str = ""
@@ -63,11 +64,14 @@ class Claim:
     tip: Tip | None
 
 
-async def tip_at(node: Node, window: int, *, by_majority: bool = False) -> Sight:
+async def tip_at(
+    node: Node, window: int, *, by_majority: bool = False, again: bool = False
+) -> Sight:
     """The newest manifest of a window up to `window` that counts, if any.
 
     `by_majority`: one that this node does not stand on yet has to be shown by validators with more
-    than half of the stake of today; otherwise it is withheld.
+    than half of the stake of today; otherwise it is withheld. `again`: whether this is asked again
+    soon, so that nobody has to be waited for.
     """
     withheld, newest_asked = "", window
     while window >= 0:
@@ -84,7 +88,8 @@ async def tip_at(node: Node, window: int, *, by_majority: bool = False) -> Sight
             async for claim in claims:
                 by = f"the manifest of window {window} by {claim.name.leader}"
                 if claim.tip is not None:
-                    if not by_majority or await _is_shown(node, newest_asked, claim.tip):
+                    shown = not by_majority or await _is_shown(node, newest_asked, claim.tip, again)
+                    if shown:
                         return Sight(claim.tip, withheld)
                     withheld = withheld or f"{by}: half the validators' stake or less shows it"
                 if isinstance(claim.held, Rejection) and window == newest_asked:
@@ -93,7 +98,7 @@ async def tip_at(node: Node, window: int, *, by_majority: bool = False) -> Sight
     return Sight(None, withheld)
 
 
-async def _is_shown(node: Node, window: int, tip: Tip) -> bool:
+async def _is_shown(node: Node, window: int, tip: Tip, again: bool) -> bool:
     """Whether validators with more than half of the stake after `window` show a manifest.
 
     What this node stands on was shown before, and a bucket that is silent now takes it back no
@@ -108,7 +113,7 @@ async def _is_shown(node: Node, window: int, tip: Tip) -> bool:
     def enough(shown: set[str]) -> bool:
         return more_than_half((h for h, b in bucket.items() if b in shown), council.stakes)
 
-    return await node.manifests.are_shown(tip.name, bucket.values(), enough)
+    return await node.manifests.are_shown(tip.name, bucket.values(), enough, again=again)
 
 
 def _is_asked_again(age: int) -> bool:

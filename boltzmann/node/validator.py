@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from boltzmann.node.agree import agree
 from boltzmann.node.alarms import hear, heed, look_into, overhear, sound, told_by_receipts
 from boltzmann.node.audit import audit_until, decide_open, plan, watch
+from boltzmann.node.behind import open_behind
 from boltzmann.node.book import Book
 from boltzmann.node.budget import tell_budget
 from boltzmann.node.checkpoints import Checkpoints
@@ -19,10 +20,10 @@ from boltzmann.node.keepsake import tidy
 from boltzmann.node.laps import Laps
 from boltzmann.node.node import Node
 from boltzmann.node.payday import Payday
-from boltzmann.node.reckoning import enrol, refuse, report, settle
-from boltzmann.node.round import Duty, Round, assign, open_round
+from boltzmann.node.reckoning import enrol, judge_absences, refuse, report, settle
+from boltzmann.node.round import Duty, Round, assign, open_round, with_behind
 from boltzmann.node.stages import Stage
-from boltzmann.node.vote import mirror_manifest
+from boltzmann.node.vote import mirror_manifests
 from boltzmann.node.witness import publish_receipt
 from boltzmann.protocol.admission import equivocators
 from boltzmann.protocol.rejection import Reason, Rejection
@@ -37,11 +38,12 @@ async def validate(node: Node) -> None:
     rounds: list[Round] = []  # the last two
 
     async def one_window() -> None:
-        window = await join_window(node, node.clock.decide)
-        await mirror_manifest(node, window)  # the miners wait for it
+        joined = await join_window(node, node.clock.decide)
+        window = joined.window
+        await mirror_manifests(node, window)  # the miners wait for it
         tidy(node, window)
         await checkpoints.enter(window)
-        duty = await assign(node, window)
+        duty = await assign(node, window, is_late=joined.is_late)
         collecting = asyncio.create_task(collect(node, duty))
         sounding: asyncio.Task[None] | None = None
         try:
@@ -50,7 +52,7 @@ async def validate(node: Node) -> None:
                 if node.blocks.latest < node.clock.close(window):
                     await payday.settle(node, book)
             await conclude(node, book, rounds, node.clock.close(window))
-            sounding = asyncio.create_task(sound(node, window, tuple(rounds)))
+            sounding = asyncio.create_task(sound(node, window, with_behind(rounds)))
             del rounds[:-1]
             rounds.append(await validate_window(node, book, duty, collecting, rounds))
             await sounding
@@ -73,13 +75,15 @@ async def conclude(node: Node, book: Book, rounds: list[Round], block: int) -> N
     """
     if not rounds or rounds[-1].is_concluded:
         return
-    last = rounds[-1]
-    await watch(node, book, last)
-    await look_into(node, book, rounds, block, newcomers=False)
-    for this in rounds:
+    last, parts = rounds[-1], with_behind(rounds)
+    for this in with_behind([last]):
+        await watch(node, book, this)
+    await look_into(node, book, parts, block, newcomers=False)
+    for this in parts:
         await decide_open(node, book, this, block)
         this.control = bytearray()  # half a slice's memory
-    settle(node, book, last)
+    for this in with_behind([last]):
+        settle(node, book, this)
     book.save()
     report(node, book, last)
     last.is_concluded = True
@@ -104,25 +108,28 @@ async def validate_window(
     collected, told = await asyncio.gather(collecting, overhear(node, this))
     laps.end("wait")
     await ingest(node, this, collected)
-    for hotkey, why in this.refused.items():
-        refuse(node, book, this, hotkey, why)
+    this.behind = await open_behind(node, this, collected)
+    judge_absences(node, book, this)
     laps.end("ingest")
+    earlier = with_behind(rounds)
     with node.stage(Stage.AUDIT, window):
-        await heed(node, book, rounds, told, clock.receipts_by(window))
-        await plan(node, book, this)
+        await heed(node, book, earlier, told, clock.receipts_by(window))
+        for part in with_behind([this]):
+            await plan(node, book, part)
         await audit_until(node, book, this, clock.receipts_by(window), newcomers=True)
         book.save()
     laps.end("audit")
     with node.stage(Stage.RECEIPT, window):
         if await publish_receipt(node, book, this):
-            for told_of in (*rounds, this):
+            for told_of in (*earlier, this):
                 told_of.count_as_told()
     desk = await agree(node, this)
     this.receipts = {witness: filed.receipt for witness, filed in desk.receipts.items()}
-    hear(node, book, (*rounds, this), told_by_receipts((*rounds, this)))
+    hear(node, book, (*earlier, this), told_by_receipts((*earlier, this)))
     two_faced = equivocators(this.receipts, node.verify)
-    for hotkey in sorted(two_faced & set(this.members)):
-        refuse(node, book, this, hotkey, Rejection(Reason.EQUIVOCATED))
+    for part in with_behind([this]):
+        for hotkey in sorted(two_faced & set(part.members)):
+            refuse(node, book, part, hotkey, Rejection(Reason.EQUIVOCATED))
     laps.end("agree")
     accepted = desk.candidate.admission.accepted if desk.candidate else ()
     node.telemetry.event(

@@ -91,15 +91,17 @@ async def mirror(node: Node, desk: Desk) -> None:
         await publish(node, key, path, before=node.clock.close(window + 1))
 
 
-async def mirror_manifest(node: Node, window: int) -> None:
-    """Keep the manifest this node's state stands at in its own bucket.
+async def mirror_manifests(node: Node, window: int) -> None:
+    """Keep the manifest this node's state stands at in its own bucket, then those it stands on.
 
-    It is also this validator's word on where it stands, approved by itself or not.
+    The first is also this validator's word on where it stands, approved by itself or not; the
+    others may have been few validators' alone.
     """
-    held = node.manifests[node.worker.state.position.head]
-    name = held.name
-    key = manifest_key(node.run.run.id, name.window, name.digest)
-    await publish(node, key, held.data, before=node.clock.decide(window))
+    for head in node.worker.state.heads:
+        if head in node.manifests:
+            held = node.manifests[head]
+            key = manifest_key(node.run.run.id, held.name.window, held.name.digest)
+            await publish(node, key, held.data, before=node.clock.decide(window))
 
 
 async def _judge(node: Node, desk: Desk, proposal: Proposal) -> Ballot | None:

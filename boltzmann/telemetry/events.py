@@ -27,6 +27,9 @@
                                                     chain's order leads where no undo does
     loaded    window, head, root, checkpoint,       the state was loaded from a checkpoint
               bytes_down, seconds
+    behind    window, members                       how many members' work is on the state before a
+                                                    manifest that came late: it is judged and paid,
+                                                    but in no update
     withheld  window, detail                        a digest is on chain whose manifest cannot be
                                                     read, or of which a miner sees too few copies:
                                                     its window stays empty for now

@@ -89,7 +89,9 @@ class Scene:
         for hotkey, why in self.this.refused.items():
             refuse(node, self.book, self.this, hotkey, why)
         await plan(node, self.book, self.this)
-        await audit_until(node, self.book, self.this, CLOCK.decide(self.this.window), newcomers=False)
+        await audit_until(
+            node, self.book, self.this, CLOCK.decide(self.this.window), newcomers=False
+        )
         refused = {e["hotkey"]: e["reason"] for e in self.validator.told.of("rejected")}
         return {name: refused.get(Keys(name).hotkey, "") for name in self.buckets}
 

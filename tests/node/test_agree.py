@@ -15,7 +15,7 @@ from boltzmann.node.checkpoints import folder_of
 from boltzmann.node.follow import follow
 from boltzmann.node.objects import proposal_key, receipt_key
 from boltzmann.node.tip import tip_at
-from boltzmann.node.vote import mirror_manifest
+from boltzmann.node.vote import mirror_manifests
 from boltzmann.protocol.admission import admit
 from boltzmann.protocol.commitment import Role
 from boltzmann.protocol.documents import digest
@@ -49,7 +49,7 @@ async def test_honest_validators_make_one_manifest_and_hold_copies_of_it(
         assert all(desk.loss_before is not None for desk in desks.values())
         assert [desk.obstacle for desk in desks.values()] == [""] * len(desks)
         for name in STAKES:
-            await mirror_manifest(of.nodes[name].node, 2)
+            await mirror_manifests(of.nodes[name].node, 2)
         update = held.manifest.proposal.update
         assert {frozenset(of.keys(name, "manifest/")) for name in STAKES} == {
             frozenset({f"{RUN}/1/manifest/{held.name.digest}"})
@@ -65,7 +65,7 @@ async def test_any_copy_serves_who_only_follows(s3: str, tmp_path: Path) -> None
         await of.concluded(of.agreeing())
         await of.follow()
         for name in STAKES:
-            await mirror_manifest(of.nodes[name].node, 2)
+            await mirror_manifests(of.nodes[name].node, 2)
         # The leader's and one more validator's copies are lost.
         for name in of.order[:2]:
             bucket = Bucket.of(of.nodes[name].node.store.address)
@@ -94,7 +94,7 @@ async def test_a_leader_that_never_shows_up_is_replaced_at_the_next_ones_turn(
         assert applied["bytes_down"] != 0
         # It shows where it stands, too, though it holds no copy of the update.
         node = of.nodes[of.order[0]].node
-        await mirror_manifest(node, 2)
+        await mirror_manifests(node, 2)
         assert of.keys(of.order[0], "manifest/") == {
             f"{RUN}/1/manifest/{node.worker.state.position.head}"
         }

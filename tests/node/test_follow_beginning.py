@@ -144,11 +144,11 @@ async def test_a_node_joins_the_first_window_whose_deadline_is_still_to_come(
         await at.script.advance(CLOCK.upload_by(1))
         await node.blocks.until(CLOCK.upload_by(1))
         # For a validator window 1 is not over, for a miner it is.
-        assert await asyncio.wait_for(join_window(node, CLOCK.decide), DEADLINE_S) == 1
+        assert (await asyncio.wait_for(join_window(node, CLOCK.decide), DEADLINE_S)).window == 1
         joining = asyncio.create_task(join_window(node, CLOCK.upload_by))
         at.leader.publish(at.leader.close(1))
         await at.script.advance(CLOCK.decide(1))
-        assert await asyncio.wait_for(joining, DEADLINE_S) == 2
+        assert (await asyncio.wait_for(joining, DEADLINE_S)).window == 2
         assert at.state.position.window == 1
         assert [e["window"] for e in at.follower.told.of("stage")] == [0, 1]
 
@@ -164,7 +164,7 @@ async def test_a_node_that_waits_for_an_object_says_so_and_then_goes_on(
         assert waiting["what"] == "the first validator's genesis on chain"
         at.leader.publish(at.leader.genesis(1))
         await at.script.advance(CLOCK.decide(1))
-        assert await asyncio.wait_for(joining, DEADLINE_S) == 2
+        assert (await asyncio.wait_for(joining, DEADLINE_S)).window == 2
         assert at.state.position.root == at.leader.state.position.root
 
 
@@ -182,7 +182,7 @@ async def test_a_node_is_patient_with_a_withheld_manifest_for_a_block(
         assert waiting["what"].startswith("the manifest of window 1 by ")
         assert at.windows("withheld") == []
         await at.script.advance(CLOCK.open(2) + 1)
-        assert await asyncio.wait_for(joining, DEADLINE_S) == 2
+        assert (await asyncio.wait_for(joining, DEADLINE_S)).window == 2
         assert at.windows("withheld") == [1]
         assert at.stands_at(first)
 
@@ -202,7 +202,7 @@ async def test_a_miner_waits_another_block_for_the_copies_of_most_validators(
         await asyncio.sleep(10 * node.poll_seconds)
         assert not joining.done()
         at.buckets["second"].put(closing.manifest_key, closing.manifest)
-        assert await asyncio.wait_for(joining, DEADLINE_S) == 2
+        assert (await asyncio.wait_for(joining, DEADLINE_S)).window == 2
         assert at.stands_at(closing)
         assert at.windows("withheld") == []
 
@@ -213,6 +213,6 @@ async def test_a_miner_leaves_out_what_most_validators_never_show(s3: str, tmp_p
         at.leader.publish(at.leader.close(1, voters=("leader", "second")))
         await at.script.advance(CLOCK.open(2) + 2)
         joining = join_window(at.follower.node, CLOCK.upload_by, by_majority=True)
-        assert await asyncio.wait_for(joining, DEADLINE_S) == 2
+        assert (await asyncio.wait_for(joining, DEADLINE_S)).window == 2
         assert at.stands_at(first)
         assert at.windows("withheld") == [1]

@@ -131,14 +131,14 @@ async def test_who_shows_a_manifest_is_asked_once_and_the_silent_are_not_waited_
 
     try:
         for _ in range(2):
-            asking = manifests.are_shown(name, addresses, both)
+            asking = manifests.are_shown(name, addresses, both, again=True)
             assert await asyncio.wait_for(asking, DEADLINE_S)
         assert [store.asked[address] for address in addresses] == [1, 1, 1]
-        asking = manifests.are_shown(other, showing, lambda shown: bool(shown))
+        asking = manifests.are_shown(other, showing, lambda shown: bool(shown), again=True)
         assert not await asyncio.wait_for(asking, DEADLINE_S)
         # Who never answers holds up nobody for as long as a read may take.
         manifests = Manifests(store, verify, RUN, 8.0)
-        assert not await manifests.are_shown(name, addresses[:1], bool)
+        assert not await manifests.are_shown(name, addresses[:1], bool, again=True)
         assert store.given_up == 0
     finally:
         store.silence.set()

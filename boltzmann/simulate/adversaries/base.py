@@ -83,7 +83,7 @@ class Adversary(Honest):
 
     async def join(self, node: Node) -> int:
         """Hold the state of a window whose deltas are not due yet; that window."""
-        return await join_window(node, node.clock.upload_by, by_majority=True)
+        return (await join_window(node, node.clock.upload_by, by_majority=True)).window
 
     async def window(self, node: Node, window: int) -> None:
         """One window of cheating."""

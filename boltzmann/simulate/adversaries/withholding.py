@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
 
 from boltzmann.node.follow import join_window
 from boltzmann.node.node import Node
 from boltzmann.node.validator import validate
+from boltzmann.protocol.council import more_than_half
 from boltzmann.simulate.adversaries.base import Adversary, adversary, bucket, ledger
 from boltzmann.simulate.adversaries.council import FAVOURED, STAKE, friends_of
+from boltzmann.simulate.store import Late
 
 
 class Reader(Enum):
@@ -20,6 +24,16 @@ class Reader(Enum):
     VALIDATOR = "validator"
 
 
+@dataclass(frozen=True)
+class Read:
+    """Somebody's read of a window's manifest or update."""
+
+    reader: str
+    role: Reader
+    window: int
+    is_update: bool
+
+
 class Withholding(Adversary):
     """An honest validator, but for whom its bucket shows manifests and updates."""
 
@@ -27,22 +41,31 @@ class Withholding(Adversary):
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
-        self._node: Node | None = None
-        self._validators: frozenset[str] = frozenset()
+        self.stakes: Mapping[str, int] = {}
+        self.accomplices: frozenset[str] = frozenset()
         self.is_late = False
 
     async def drive(self, node: Node) -> None:
-        self._node = node
         store = bucket(node)
-        store.buckets.serve[store.address] = self._answer
+
+        def serve(reader: str, key: str, stored: bytes | None) -> bytes | Late | None:
+            _, window, kind, *_ = (*key.split("/"), "", "", "")
+            if reader == node.hotkey or kind not in ("manifest", "update"):
+                return stored
+            friends = friends_of(ledger(node).records(ledger(node).height), FAVOURED)
+            role = Reader.FRIEND if reader in friends else Reader.MINER
+            role = Reader.VALIDATOR if reader in self.stakes else role
+            return self.answer(Read(reader, role, int(window), kind == "update"), stored)
+
+        store.buckets.serve[store.address] = serve
         watching = asyncio.create_task(self._watch(node))
         try:
             await validate(node)
         finally:
             watching.cancel()
 
-    def shows(self, reader: Reader) -> bool:
-        """Whether it shows what it has ordered."""
+    def answer(self, read: Read, stored: bytes | None) -> bytes | Late | None:
+        """What it shows of what was ordered."""
         raise NotImplementedError
 
     async def _watch(self, node: Node) -> None:
@@ -52,36 +75,52 @@ class Withholding(Adversary):
             window += 1
             await node.blocks.until(clock.close(window - 1))
             self.is_late = False
-            self._validators = frozenset((await node.councils.at(window - 1)).stakes)
+            self.stakes = (await node.councils.at(window - 1)).stakes
+            records = ledger(node).records(ledger(node).height)
+            self.accomplices = frozenset(friends_of(records, self.kind))
             await node.blocks.until(clock.open(window) + 1)
             self.is_late = True
-
-    def _answer(self, reader: str, key: str, stored: bytes | None) -> bytes | None:
-        kind = (*key.split("/"), "", "")[2]
-        if self._node is None or kind not in ("manifest", "update"):
-            return stored
-        chain = ledger(self._node)
-        friends = friends_of(chain.records(chain.height), FAVOURED)
-        role = Reader.FRIEND if reader in friends else Reader.MINER
-        if reader in self._validators:
-            role = Reader.VALIDATOR
-        return stored if reader == self._node.hotkey or self.shows(role) else None
 
 
 @adversary("late-manifest")
 class LateManifest(Withholding):
     """A leader that shows validators its manifests in the last moment, miners but friends never."""
 
-    def shows(self, reader: Reader) -> bool:
-        return reader is Reader.FRIEND or (reader is Reader.VALIDATOR and self.is_late)
+    def answer(self, read: Read, stored: bytes | None) -> bytes | Late | None:
+        is_told = read.role is Reader.VALIDATOR and self.is_late
+        return stored if is_told or read.role is Reader.FRIEND else None
 
 
 @adversary("misleading")
 class Misleading(Withholding):
     """A leader whose manifests all miners but its friends read, and no validator does."""
 
-    def shows(self, reader: Reader) -> bool:
-        return reader is Reader.MINER
+    def answer(self, read: Read, stored: bytes | None) -> bytes | Late | None:
+        return stored if read.role is Reader.MINER else None
+
+
+@adversary("splitting")
+class Splitting(Withholding):
+    """Leaders whose manifests so few validators read, and so late, that miners find no majority;
+    with the leaders' own stake there is one."""
+
+    SECONDS = 2.0  # who asks in the last moment has it when nobody looks any more
+
+    def answer(self, read: Read, stored: bytes | None) -> bytes | Late | None:
+        if read.is_update or read.role is Reader.FRIEND or read.reader in self.accomplices:
+            return stored
+        is_told = read.reader in self._told_of(read.window) and self.is_late
+        return Late(self.SECONDS, stored) if is_told else None
+
+    def _told_of(self, window: int) -> set[str]:
+        """As many honest validators as make a majority of the accomplices, others each window."""
+        told: set[str] = set()
+        honest = sorted(self.stakes.keys() - self.accomplices)
+        for place in range(len(honest)):
+            if more_than_half(told | self.accomplices, self.stakes):
+                break
+            told.add(honest[(window + place) % len(honest)])
+        return told
 
 
 @adversary(FAVOURED)
@@ -93,4 +132,4 @@ class Favoured(Adversary):
     is_harmless = True
 
     async def join(self, node: Node) -> int:
-        return await join_window(node, node.clock.upload_by)
+        return (await join_window(node, node.clock.upload_by)).window

@@ -67,5 +67,5 @@ async def work(node: Node, settings: NodeConfig) -> None:
 
 if __name__ == "__main__":
     vars(propose).update(build=build_wrong, publish=withhold)
-    vars(validator)["mirror_manifest"] = keep_nothing
+    vars(validator)["mirror_manifests"] = keep_nothing
     sys.exit(run_node(Role.VALIDATOR, "A validator that lies.", sys.argv[1:], work))
