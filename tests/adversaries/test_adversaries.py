@@ -81,12 +81,21 @@ HARMLESS = {"bucket-change", "overwrite"}  # what they do comes when nobody look
 PATIENT = {"alie", "ipm"}  # they are honest first
 STALLING = {"two-receipts", "trickling", "unreadable"}  # validators of no stake
 WITHHOLDING = {"late-manifest", "misleading"}
-VALIDATORS = {"captor", "false-alarms", "idle-witness", "patron", "weight-copier", *STALLING}
+VALIDATORS = {
+    "captor",
+    "false-alarms",
+    "idle-witness",
+    "patron",
+    "splitting",
+    "weight-copier",
+    *STALLING,
+}
 HIDING = {"hiding", "favoured"}
 BLURRED = {"blurred"}
 EARNING = {"one-machine", *HARMLESS}  # they work
 SOME_READERS = {"two-commits", "two-faced"}  # who was honest to most is paid by those for a while
 TOGETHER = ("one-machine", "sharing")
+SPLIT = 1  # a seed of networks in which three with a third of it lead in some windows
 LED = 2  # a seed of networks in which a validator with a seventh of the stake leads once
 
 
@@ -253,6 +262,20 @@ def test_a_leader_that_chooses_who_reads_its_manifest_costs_honest_miners_nothin
     for peer in result.peers:
         assert (peer.rejected, peer.accepted) == ({}, result.updates)
         assert peer.pay == pytest.approx(result.honest_pay, rel=0.05)
+
+
+def test_leaders_that_split_the_validators_earn_their_friends_nothing() -> None:
+    """Their updates are of their friends' work alone; honest work is paid all the same."""
+    hostile = {"splitting": 3, "favoured": 1}
+    result = simulate(SimulationPlan(4, 3, WINDOWS, hostile=hostile, seed=SPLIT))
+    assert result.updates == WINDOWS
+    assert result.honest_refused == ()
+    honest, friends = of_kind(result, "honest"), of_kind(result, "favoured")
+    assert max(peer.accepted for peer in honest) < WINDOWS
+    for peer in honest:
+        assert peer.rejected == {}
+        assert peer.pay == pytest.approx(result.honest_pay, rel=0.05)
+    assert max(peer.pay for peer in friends) < 1.02 * result.honest_pay
 
 
 def test_a_leader_that_received_its_friends_delta_only_leads_to_nothing() -> None:

@@ -27,7 +27,7 @@ from scripted_leader import Leader
 from boltzmann.node.audit import audit_until, plan
 from boltzmann.node.book import Book
 from boltzmann.node.follow import follow
-from boltzmann.node.ingest import collect, ingest
+from boltzmann.node.ingest import Collected, collect, ingest
 from boltzmann.node.node import Node
 from boltzmann.node.objects import commit_key, delta_key, expected
 from boltzmann.node.reckoning import refuse
@@ -59,8 +59,10 @@ class Scene:
         """The honest work on a member's pages."""
         return await made(self.validator.node, self.this.window, self.this.pages[Keys(name).hotkey])
 
-    def upload(self, name: str, work: Made, *, signer: str = "") -> None:
-        keys, window, root = Keys(name), self.this.window, self.validator.state.position.root
+    def upload(self, name: str, work: Made, *, signer: str = "", root: bytes | None = None) -> None:
+        """Commit to and reveal work on the state of this root, the validator's if none is given."""
+        keys, window = Keys(name), self.this.window
+        root = root or self.validator.state.position.root
         known = expected(CONFIG, Kind.DELTA, keys.hotkey, window, root, self.this.chosen)
         sealed = sealed_delta(known, work, Keys(signer or name).sign)
         commit = seal_commit(RUN, window, digest(sealed), keys.hotkey, keys.sign)
@@ -74,13 +76,15 @@ class Scene:
         await node.blocks.until(CLOCK.commit_by(window))
         self.this = await open_round(node, await assign(node, window))
 
-    async def ingest(self) -> None:
+    async def ingest(self) -> Collected:
         """Read and check what was uploaded, at its deadlines."""
         node = self.validator.node
         reading = asyncio.create_task(collect(node, self.this.duty))
         await self.validator.told.seen("stage", stage="pledges", window=self.this.window)
         await self.script.advance(CLOCK.upload_by(self.this.window))
-        await ingest(node, self.this, await asyncio.wait_for(reading, DEADLINE_S))
+        collected = await asyncio.wait_for(reading, DEADLINE_S)
+        await ingest(node, self.this, collected)
+        return collected
 
     async def judge(self) -> dict[str, str]:
         """Ingest and audit everything; each member's reason of refusal, "" if it passed."""

@@ -101,8 +101,7 @@ class Misleading(Withholding):
 
 @adversary("splitting")
 class Splitting(Withholding):
-    """Leaders whose manifests so few validators read, and so late, that miners find no majority;
-    with the leaders' own stake there is one."""
+    """Leaders that show manifests so late, to so few, that it takes their stake for a majority."""
 
     SECONDS = 2.0  # who asks in the last moment has it when nobody looks any more
 

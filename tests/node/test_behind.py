@@ -1,0 +1,86 @@
+"""Honest work on the state before a manifest that came late is paid, though in no update."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from audit_scene import Scene, scene
+from node_kit import CLOCK
+from scripted_chain import Keys
+
+from boltzmann.node.audit import audit_until, plan
+from boltzmann.node.behind import open_behind
+from boltzmann.node.follow import follow
+from boltzmann.node.reckoning import judge_absences, settle
+from boltzmann.node.round import open_round, with_behind
+from boltzmann.protocol.rewards import Standing
+
+
+@asynccontextmanager
+async def split(s3: str, folder: Path) -> AsyncIterator[Scene]:
+    """Window 2 at its closing: anna, and dora who copies her, worked without window 1's update."""
+    async with scene(s3, folder) as at:
+        node = at.validator.node
+        at.leader.publish(at.leader.close(1))
+        await at.open(2)
+        before, anna = at.validator.state.position.root, await at.work("anna")
+        at.upload("anna", anna, root=before)
+        at.upload("dora", anna, root=before)
+        at.upload("carl", await at.work("carl"), root=bytes(32))
+        assert await follow(node, 1) is None
+        assert at.validator.state.position.root != before
+        at.upload("bert", await at.work("bert"))
+        for name in at.buckets:
+            at.book[Keys(name).hotkey] = Standing(0, moving=0.5)
+        yield at
+
+
+async def judged(at: Scene, *, is_late: bool) -> None:
+    """The window's work judged and settled, as by a validator that found its base late or not."""
+    node, window = at.validator.node, at.this.window
+    base = node.manifests[node.worker.state.position.head]
+    duty = replace(at.this.duty, base=base, is_late=is_late)
+    at.this = await open_round(node, duty)
+    at.this.behind = await open_behind(node, at.this, await at.ingest())
+    judge_absences(node, at.book, at.this)
+    for part in with_behind([at.this]):
+        await plan(node, at.book, part)
+        await audit_until(node, at.book, part, CLOCK.decide(window), newcomers=False)
+    for part in with_behind([at.this]):
+        settle(node, at.book, part)
+
+
+async def test_work_on_the_state_before_a_late_manifest_is_judged_and_paid(
+    s3: str, tmp_path: Path
+) -> None:
+    async with split(s3, tmp_path) as at:
+        await judged(at, is_late=True)
+        for name in ("anna", "bert"):
+            assert (at.refusal(name), at.standing(name).gate > 0.999) == ("", True)
+            assert at.standing(name).moving == pytest.approx(0.25 + 0.5 * at.standing(name).score)
+        assert at.refusal("dora") == "gate"
+        told = {event["hotkey"]: event["reason"] for event in at.validator.told.of("rejected")}
+        assert told == {Keys("dora").hotkey: "gate", Keys("carl").hotkey: "wrong_base"}
+        assert at.standing("carl").moving == pytest.approx(0.25)
+
+
+async def test_it_enters_no_update(s3: str, tmp_path: Path) -> None:
+    async with split(s3, tmp_path) as at:
+        await judged(at, is_late=True)
+        assert set(at.this.received) == {Keys("bert").hotkey}
+        assert at.this.refused[Keys("anna").hotkey].reason.value == "wrong_base"
+
+
+async def test_where_the_manifest_was_there_in_time_it_counts_for_nothing(
+    s3: str, tmp_path: Path
+) -> None:
+    async with split(s3, tmp_path) as at:
+        await judged(at, is_late=False)
+        assert at.this.behind is None
+        for name in ("anna", "dora", "carl"):
+            assert at.refusal(name) is None
+            assert at.standing(name) == Standing(0, moving=0.25)
