@@ -43,7 +43,7 @@ SEVERAL = {"one-machine": 3, "sharing": 2}
 # Alarms make everybody audit everybody in full, which would flatter all the other figures.
 APART = ("false-alarms",)
 # Validators whose friends do their work, and are to be paid for others' as well.
-SERVING_WORKERS = ("captor", "late-manifest", "misleading")
+SERVING_WORKERS = ("captor", "late-manifest", "misleading", "splitting")
 PATIENT = {
     "sleeper10-half-pages": 2,
     "sleeper10-faked-page": 2,
