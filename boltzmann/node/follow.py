@@ -46,7 +46,7 @@ async def join_window(
     """
     patience = _PATIENCE_BLOCKS + (_COPYING_BLOCKS if by_majority else 0)
     since, told = time.monotonic(), time.monotonic()
-    began_at, found, is_late = node.worker.state.position.head, "", False
+    began_at, found, is_late = node.worker.state.heads[:1], "", False
     while True:
         latest = node.blocks.latest
         window = node.clock.window(latest)
@@ -58,7 +58,7 @@ async def join_window(
         name = sight.tip.name.digest if sight.tip is not None else ""
         if name != found:
             found, decided = name, node.clock.decide(window - 1)
-            is_late = name != began_at and node.blocks.latest > decided
+            is_late = name not in began_at and node.blocks.latest > decided
         missing = await _go_to(node, sight, window - 1, patient=patient)
         if missing is None and node.blocks.latest < deadline(window):
             return Joined(window, is_late)

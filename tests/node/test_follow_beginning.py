@@ -13,7 +13,7 @@ from scripted_chain import DEADLINE_S
 from scripted_leader import Leader
 
 from boltzmann.node import follow as follow_module
-from boltzmann.node.follow import join_window
+from boltzmann.node.follow import Joined, join_window
 from boltzmann.protocol.commitment import Role
 
 
@@ -148,7 +148,7 @@ async def test_a_node_joins_the_first_window_whose_deadline_is_still_to_come(
         joining = asyncio.create_task(join_window(node, CLOCK.upload_by))
         at.leader.publish(at.leader.close(1))
         await at.script.advance(CLOCK.decide(1))
-        assert (await asyncio.wait_for(joining, DEADLINE_S)).window == 2
+        assert await asyncio.wait_for(joining, DEADLINE_S) == Joined(2, is_late=False)
         assert at.state.position.window == 1
         assert [e["window"] for e in at.follower.told.of("stage")] == [0, 1]
 
@@ -202,7 +202,7 @@ async def test_a_miner_waits_another_block_for_the_copies_of_most_validators(
         await asyncio.sleep(10 * node.poll_seconds)
         assert not joining.done()
         at.buckets["second"].put(closing.manifest_key, closing.manifest)
-        assert (await asyncio.wait_for(joining, DEADLINE_S)).window == 2
+        assert await asyncio.wait_for(joining, DEADLINE_S) == Joined(2, is_late=True)
         assert at.stands_at(closing)
         assert at.windows("withheld") == []
 
@@ -213,6 +213,6 @@ async def test_a_miner_leaves_out_what_most_validators_never_show(s3: str, tmp_p
         at.leader.publish(at.leader.close(1, voters=("leader", "second")))
         await at.script.advance(CLOCK.open(2) + 2)
         joining = join_window(at.follower.node, CLOCK.upload_by, by_majority=True)
-        assert (await asyncio.wait_for(joining, DEADLINE_S)).window == 2
+        assert await asyncio.wait_for(joining, DEADLINE_S) == Joined(2, is_late=False)
         assert at.stands_at(first)
         assert at.windows("withheld") == [1]
