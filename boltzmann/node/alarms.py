@@ -116,7 +116,7 @@ def hear(node: Node, book: Book, rounds: Sequence[Round], told: Told) -> None:
             if _was_drawn(rounds, witness, judged):
                 book.cover(judged.verdict)
             if judged.verdict.refusal in _CAN_BE_CHECKED and _is_at_hand(rounds, judged):
-                fresh.append(Alarm(witness, judged.verdict))
+                fresh.append(Alarm(witness, judged.verdict, judged.sha256))
     believed = {alarm for r in rounds for alarm in r.alarms}
     told_of = dict.fromkeys((*book.waiting, *fresh))
     book.waiting = tuple(alarm for alarm in told_of if alarm not in believed)
@@ -192,6 +192,7 @@ def look_again(book: Book, rounds: Sequence[Round]) -> None:
             if (
                 verdict.window == this.window
                 and verdict.hotkey in this.received
+                and alarm.sha256 in ("", this.received[verdict.hotkey].sha256)
                 and verdict.hotkey not in this.unpaid
                 and verdict.page in (-1, *pages)
             ):

@@ -29,8 +29,8 @@ _COPYING_BLOCKS = 1  # after that, for the copies of validators that read it in 
 
 @dataclass(frozen=True)
 class Joined:
-    """A window whose state this node holds. `is_late`: the manifest it begins at was new to this
-    node, and was not found until after the block that decided on it."""
+    """A window whose state this node holds. `is_late`: the manifest it begins at is new to this
+    node, which did not stand there until after the block that decided on it."""
 
     window: int
     is_late: bool = False
@@ -46,7 +46,7 @@ async def join_window(
     """
     patience = _PATIENCE_BLOCKS + (_COPYING_BLOCKS if by_majority else 0)
     since, told = time.monotonic(), time.monotonic()
-    began_at, found, is_late = node.worker.state.heads[:1], "", False
+    began_at = node.worker.state.heads[:1]
     while True:
         latest = node.blocks.latest
         window = node.clock.window(latest)
@@ -55,13 +55,10 @@ async def join_window(
         await node.blocks.until(node.clock.decide(window - 1))
         patient = node.blocks.latest < node.clock.open(window) + patience
         sight = await tip_at(node, window - 1, by_majority=by_majority, again=patient)
-        name = sight.tip.name.digest if sight.tip is not None else ""
-        if name != found:
-            found, decided = name, node.clock.decide(window - 1)
-            is_late = name not in began_at and node.blocks.latest > decided
         missing = await _go_to(node, sight, window - 1, patient=patient)
         if missing is None and node.blocks.latest < deadline(window):
-            return Joined(window, is_late)
+            is_new = node.worker.state.position.head not in began_at
+            return Joined(window, is_new and node.blocks.latest > node.clock.decide(window - 1))
         if missing is not None and time.monotonic() - told > _TELL_SECONDS:
             told = time.monotonic()
             node.telemetry.event("waiting", what=missing, seconds=told - since)

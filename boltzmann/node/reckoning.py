@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from boltzmann.node.book import Book
@@ -133,13 +133,20 @@ def _fail(
 
 
 def settle(node: Node, book: Book, this: Round) -> None:
-    """Credit the round to whose work counts as done: who passed, or is trusted and unaudited.
+    """Credit the round, and what is behind it, to whose work counts as done: who passed, or is
+    trusted and unaudited.
 
     Who failed is on probation from here on, and earns only where it was looked at. Nothing moves
     for those whose spot audit failed narrowly when no time was left for a full one, nor for who is
     in debt and was this node's to look at, in vain.
     """
-    _convict(node, book, this)
+    parts = with_behind([this])
+    _convict(node, book, parts)
+    for part in parts:
+        _credit(node, book, part)
+
+
+def _credit(node: Node, book: Book, this: Round) -> None:
     unknown = {task.hotkey for task in this.open} | (this.watched - this.passed)
     for hotkey in this.members:
         if hotkey in this.unpaid or hotkey in unknown:
@@ -154,16 +161,17 @@ def settle(node: Node, book: Book, this: Round) -> None:
             book[hotkey] = credit(book[hotkey], node.run.rewards)
 
 
-def _convict(node: Node, book: Book, this: Round) -> None:
+def _convict(node: Node, book: Book, parts: Sequence[Round]) -> None:
     """Put on probation whoever failed, unless that is everybody: then the fault may be here."""
-    if len(this.failed) >= MANY and not this.passed:
+    failed = [verdict for part in parts for verdict in part.failed]
+    if len(failed) >= MANY and not any(part.passed for part in parts):
         detail = (
-            f"all {len(this.failed)} audits of window {this.window} failed: if other validators "
+            f"all {len(failed)} audits of window {parts[-1].window} failed: if other validators "
             f"pass these miners, this machine computes something else than they do"
         )
         node.telemetry.event("error", what="every audit failed", detail=detail)
         return
-    for verdict in this.failed:
+    for verdict in failed:
         book.convict(verdict)
 
 

@@ -72,10 +72,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Alarm:
-    """A failed audit that another validator tells of."""
+    """A failed audit that another validator tells of; `sha256`: of what it audited, if known."""
 
     witness: str
     verdict: Verdict
+    sha256: str = field(default="", compare=False)
 
 
 @dataclass

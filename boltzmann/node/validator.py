@@ -36,14 +36,18 @@ async def validate(node: Node) -> None:
     await tell_budget(node)
     await ensure_genesis(node)
     rounds: list[Round] = []  # the last two
+    late: set[tuple[int, str]] = set()  # windows and heads, as one that breaks off is joined again
 
     async def one_window() -> None:
         joined = await join_window(node, node.clock.decide)
-        window = joined.window
+        window, place = joined.window, (joined.window, node.worker.state.position.head)
+        late.intersection_update({place})
+        if joined.is_late:
+            late.add(place)
         await mirror_manifests(node, window)  # the miners wait for it
         tidy(node, window)
         await checkpoints.enter(window)
-        duty = await assign(node, window, is_late=joined.is_late)
+        duty = await assign(node, window, is_late=place in late)
         collecting = asyncio.create_task(collect(node, duty))
         sounding: asyncio.Task[None] | None = None
         try:
@@ -82,8 +86,7 @@ async def conclude(node: Node, book: Book, rounds: list[Round], block: int) -> N
     for this in parts:
         await decide_open(node, book, this, block)
         this.control = bytearray()  # half a slice's memory
-    for this in with_behind([last]):
-        settle(node, book, this)
+    settle(node, book, last)
     book.save()
     report(node, book, last)
     last.is_concluded = True
@@ -121,7 +124,7 @@ async def validate_window(
     laps.end("audit")
     with node.stage(Stage.RECEIPT, window):
         if await publish_receipt(node, book, this):
-            for told_of in (*earlier, this):
+            for told_of in (*rounds, this):  # of what is behind no receipt tells
                 told_of.count_as_told()
     desk = await agree(node, this)
     this.receipts = {witness: filed.receipt for witness, filed in desk.receipts.items()}

@@ -39,6 +39,12 @@ async def split(s3: str, folder: Path) -> AsyncIterator[Scene]:
         yield at
 
 
+def root_before(at: Scene) -> bytes:
+    """Of the state before window 1's update."""
+    parent = at.validator.node.manifests[at.validator.state.heads[1]]
+    return bytes.fromhex(parent.manifest.proposal.root)
+
+
 async def judged(at: Scene, *, is_late: bool) -> None:
     """The window's work judged and settled, as by a validator that found its base late or not."""
     node, window = at.validator.node, at.this.window
@@ -50,8 +56,7 @@ async def judged(at: Scene, *, is_late: bool) -> None:
     for part in with_behind([at.this]):
         await plan(node, at.book, part)
         await audit_until(node, at.book, part, CLOCK.decide(window), newcomers=False)
-    for part in with_behind([at.this]):
-        settle(node, at.book, part)
+    settle(node, at.book, at.this)
 
 
 async def test_work_on_the_state_before_a_late_manifest_is_judged_and_paid(
@@ -84,3 +89,15 @@ async def test_where_the_manifest_was_there_in_time_it_counts_for_nothing(
         for name in ("anna", "dora", "carl"):
             assert at.refusal(name) is None
             assert at.standing(name) == Standing(0, moving=0.25)
+
+
+async def test_cheats_behind_are_convicted_where_others_pass(s3: str, tmp_path: Path) -> None:
+    """Three failures and no pass would be this machine's fault, if there were nobody else."""
+    async with split(s3, tmp_path) as at:
+        cheat = (await at.work("bert")).times(-1.0)
+        for name in ("anna", "carl"):
+            at.upload(name, cheat, root=root_before(at))
+        await judged(at, is_late=True)
+        assert [at.refusal(name) for name in ("anna", "carl", "dora")] == ["gate"] * 3
+        assert all(at.book.on_probation(Keys(name).hotkey) for name in ("anna", "carl", "dora"))
+        assert at.refusal("bert") == ""
