@@ -47,7 +47,7 @@ class Received:
 @dataclass(frozen=True)
 class Duty:
     """What a window asks of whom. `base`: the manifest whose state its miners train on; `is_late`:
-    whether this node found it so late that some may have begun without it."""
+    whether this node stood there so late that some may have begun without it."""
 
     window: int
     base: Held
