@@ -9,10 +9,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from boltzmann.node.follow import Joined
 from boltzmann.node.ingest import Collected, ingest
 from boltzmann.node.node import Node
 from boltzmann.node.round import Round
 from boltzmann.protocol.rejection import Reason
+
+
+class Lateness:
+    """Whether the window a validator is in began at a base that came late; a window that breaks off
+    and is joined again stays late, though nothing is new to its validator then."""
+
+    def __init__(self) -> None:
+        self._late: tuple[int, str] | None = None
+
+    def of(self, joined: Joined, head: str) -> bool:
+        """Of the window joined last, at this head."""
+        place = joined.window, head
+        if joined.is_late:
+            self._late = place
+        return self._late == place
 
 
 async def open_behind(node: Node, this: Round, collected: Collected) -> Round | None:

@@ -10,6 +10,7 @@ from boltzmann.node.book import Book
 from boltzmann.node.examine import Finding
 from boltzmann.node.node import Node
 from boltzmann.node.round import Round, Task, with_behind
+from boltzmann.protocol.admission import equivocators
 from boltzmann.protocol.chainview import Neuron
 from boltzmann.protocol.receipts import LARGEST_NORM, SMALLEST_NORM, Verdict
 from boltzmann.protocol.rejection import ABSENCES, Reason, Rejection
@@ -69,6 +70,14 @@ def refuse(node: Node, book: Book, this: Round, hotkey: str, why: Rejection) -> 
         book[hotkey] = failed(audited(book[hotkey], 0.0, 0.0), node.run.rewards)
         book.judge(Verdict(hotkey, this.window, why.reason.value, 0.0, 0.0, 0.0))
     _report_refusal(node, this, hotkey, why)
+
+
+def refuse_two_faced(node: Node, book: Book, this: Round) -> None:
+    """Hold it against who has signed different commits, as the round's receipts prove."""
+    two_faced = equivocators(this.receipts, node.verify)
+    for part in with_behind([this]):
+        for hotkey in sorted(two_faced & set(part.members)):
+            refuse(node, book, part, hotkey, Rejection(Reason.EQUIVOCATED))
 
 
 def record(node: Node, book: Book, this: Round, task: Task, finding: Finding) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from boltzmann.node.agree import agree
 from boltzmann.node.alarms import hear, heed, look_into, overhear, sound, told_by_receipts
 from boltzmann.node.audit import audit_until, decide_open, plan, watch
-from boltzmann.node.behind import open_behind
+from boltzmann.node.behind import Lateness, open_behind
 from boltzmann.node.book import Book
 from boltzmann.node.budget import tell_budget
 from boltzmann.node.checkpoints import Checkpoints
@@ -20,34 +20,29 @@ from boltzmann.node.keepsake import tidy
 from boltzmann.node.laps import Laps
 from boltzmann.node.node import Node
 from boltzmann.node.payday import Payday
-from boltzmann.node.reckoning import enrol, judge_absences, refuse, report, settle
+from boltzmann.node.reckoning import enrol, judge_absences, refuse_two_faced, report, settle
 from boltzmann.node.round import Duty, Round, assign, open_round, with_behind
 from boltzmann.node.stages import Stage
 from boltzmann.node.vote import mirror_manifests
 from boltzmann.node.witness import publish_receipt
-from boltzmann.protocol.admission import equivocators
-from boltzmann.protocol.rejection import Reason, Rejection
 
 
 async def validate(node: Node) -> None:
     """Take part in every window until cancelled."""
     book, payday = Book(node.folder / "standings.json"), Payday()
-    checkpoints = Checkpoints(node)
+    checkpoints, lateness = Checkpoints(node), Lateness()
     await tell_budget(node)
     await ensure_genesis(node)
     rounds: list[Round] = []  # the last two
-    late: set[tuple[int, str]] = set()  # windows and heads, as one that breaks off is joined again
 
     async def one_window() -> None:
         joined = await join_window(node, node.clock.decide)
-        window, place = joined.window, (joined.window, node.worker.state.position.head)
-        late.intersection_update({place})
-        if joined.is_late:
-            late.add(place)
+        window = joined.window
+        is_late = lateness.of(joined, node.worker.state.position.head)
         await mirror_manifests(node, window)  # the miners wait for it
         tidy(node, window)
         await checkpoints.enter(window)
-        duty = await assign(node, window, is_late=place in late)
+        duty = await assign(node, window, is_late=is_late)
         collecting = asyncio.create_task(collect(node, duty))
         sounding: asyncio.Task[None] | None = None
         try:
@@ -129,10 +124,7 @@ async def validate_window(
     desk = await agree(node, this)
     this.receipts = {witness: filed.receipt for witness, filed in desk.receipts.items()}
     hear(node, book, (*earlier, this), told_by_receipts((*earlier, this)))
-    two_faced = equivocators(this.receipts, node.verify)
-    for part in with_behind([this]):
-        for hotkey in sorted(two_faced & set(part.members)):
-            refuse(node, book, part, hotkey, Rejection(Reason.EQUIVOCATED))
+    refuse_two_faced(node, book, this)
     laps.end("agree")
     accepted = desk.candidate.admission.accepted if desk.candidate else ()
     node.telemetry.event(

@@ -187,6 +187,26 @@ async def test_a_node_is_patient_with_a_withheld_manifest_for_a_block(
         assert at.stands_at(first)
 
 
+async def test_a_base_is_late_for_who_lacked_its_update_though_not_its_manifest(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A validator that stands nowhere yet shows no copy, and that is what miners wait for."""
+    monkeypatch.setattr(follow_module, "_TELL_SECONDS", 0.0)
+    async with scene(s3, tmp_path) as at:
+        await at.begin()
+        node, closing = at.follower.node, at.leader.close(1)
+        at.leader.publish(closing, withhold=["update"])
+        await at.reach(1)
+        joining = asyncio.create_task(join_window(node, CLOCK.decide))
+        waiting = await at.follower.told.seen("waiting")
+        assert waiting["what"].startswith("the update of window 1: ")
+        await at.script.advance(CLOCK.open(2) + 1)
+        await node.blocks.until(CLOCK.open(2) + 1)
+        at.leader.publish(closing)
+        assert await asyncio.wait_for(joining, DEADLINE_S) == Joined(2, is_late=True)
+        assert at.stands_at(closing)
+
+
 async def test_a_miner_waits_another_block_for_the_copies_of_most_validators(
     s3: str, tmp_path: Path
 ) -> None:

@@ -234,3 +234,25 @@ async def test_who_judges_nothing_stands_where_it_stood_if_most_fall_silent(
         anew = replace(reading_anew(node), manifests=forgetful)
         sight = await tip_at(anew, 2, by_majority=True)
         assert (sight.tip and sight.tip.name, sight.withheld) == (closing.name, "")
+
+
+async def test_it_is_the_stake_of_today_that_has_to_show_it(s3: str, tmp_path: Path) -> None:
+    """Who has come with most of the stake since then has to stand there too."""
+    async with rivals(s3, tmp_path) as of:
+        leader, other, _ = (of.leaders[name] for name in of.order)
+        closing = leader.close(1)
+        leader.publish(closing)
+        leader.mirror(closing, of.order[1], other.bucket)
+        of.at.script.register("rich", stake=40.0)
+        bucket = Bucket(s3, "rich")
+        announce(of.at.script, "rich", Role.VALIDATOR, bucket.address, CLOCK.decide(1))
+        await of.winner(2)
+        node = of.at.follower.node
+        sight = await tip_at(node, 1, by_majority=True)
+        assert (sight.tip and sight.tip.name) == closing.name
+        sight = await tip_at(node, 2, by_majority=True)
+        assert (sight.tip and sight.tip.name) == of.first.name
+        assert leader.keys.hotkey in sight.withheld
+        bucket.put(closing.manifest_key, closing.manifest)
+        sight = await tip_at(node, 2, by_majority=True)
+        assert (sight.tip and sight.tip.name, sight.withheld) == (closing.name, "")
