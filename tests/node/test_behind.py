@@ -17,7 +17,7 @@ from boltzmann.node.audit import audit_until, plan
 from boltzmann.node.behind import Lateness, open_behind
 from boltzmann.node.follow import Joined, follow
 from boltzmann.node.reckoning import judge_absences, refuse_two_faced, settle
-from boltzmann.node.round import Round, open_round, with_behind
+from boltzmann.node.round import Round, Task, open_round, with_behind
 from boltzmann.protocol.alarms import Judged
 from boltzmann.protocol.receipts import Entry, Receipt, Verdict
 from boltzmann.protocol.reveal import Pledge, open_commit, seal_commit
@@ -147,8 +147,10 @@ async def test_who_is_behind_and_signed_two_commits_is_out(s3: str, tmp_path: Pa
             entry = Entry(keys.hotkey, pledge.sha256, pledge.signature, "wrong_base")
             at.this.receipts = {**at.this.receipts, witness: Receipt(RUN, 2, (entry,), ())}
         refuse_two_faced(node, at.book, at.this)
-        settle(node, at.book, at.this)
         assert at.refusal("anna") == "equivocated"
+        behind.queue = [Task(keys.hotkey, None)]  # honest work, which is no excuse
+        await audit_until(node, at.book, behind, CLOCK.decide(2), newcomers=False)
+        settle(node, at.book, at.this)
         assert at.standing("anna").moving == pytest.approx(0.25)
         assert at.standing("anna").debt == 3.0
         (told,) = (e for e in at.validator.told.of("rejected") if e["hotkey"] == keys.hotkey)
