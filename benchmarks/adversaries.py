@@ -40,10 +40,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("mixed", "large", "validators", "poison", "newcomer")
 EVERY = 25  # windows between two partial results
 SEVERAL = {"one-machine": 3, "sharing": 2}
-# Alarms make everybody audit everybody in full, which would flatter all the other figures.
-APART = ("false-alarms",)
+# Alarms make everybody audit everybody in full, which would flatter all the other figures; and with
+# one more leader that withholds, honest validators would have no majority of the stake.
+APART = ("false-alarms", "jamming")
 # Validators whose friends do their work, and are to be paid for others' as well.
-SERVING_WORKERS = ("captor", "late-manifest", "misleading", "splitting")
+SERVING_WORKERS = ("captor", "jamming", "late-manifest", "misleading", "splitting")
+ALLIED = {"jamming": 3, "splitting": 3}  # leaders that take each other's stake into account
 PATIENT = {
     "sleeper10-half-pages": 2,
     "sleeper10-faked-page": 2,
@@ -169,7 +171,8 @@ def _validators(options: argparse.Namespace, found: dict[str, Any]) -> None:
         if kind in there:
             continue
         friends = "favoured" if kind in SERVING_WORKERS else "protege"
-        hostile = {"half-pages": 1, friends: 2} | ({} if kind == "none" else {kind: 1})
+        hostile = {"half-pages": 1, friends: 2}
+        hostile |= {} if kind == "none" else {kind: ALLIED.get(kind, 1)}
         windows, earned = max(20, options.windows // 5), dict[str, float]()
         happenings = {windows: partial(_dividends, earned)}
         plan = _plan(options, peers=15, windows=windows, hostile=hostile, happenings=happenings)

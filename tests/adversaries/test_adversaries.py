@@ -85,6 +85,7 @@ VALIDATORS = {
     "captor",
     "false-alarms",
     "idle-witness",
+    "jamming",
     "patron",
     "splitting",
     "weight-copier",
@@ -264,9 +265,10 @@ def test_a_leader_that_chooses_who_reads_its_manifest_costs_honest_miners_nothin
         assert peer.pay == pytest.approx(result.honest_pay, rel=0.05)
 
 
-def test_leaders_that_split_the_validators_earn_their_friends_nothing() -> None:
+@pytest.mark.parametrize("kind", ["jamming", "splitting"])
+def test_leaders_that_split_the_validators_earn_their_friends_nothing(kind: str) -> None:
     """Their updates are of their friends' work alone; honest work is paid all the same."""
-    hostile = {"splitting": 3, "favoured": 1}
+    hostile = {kind: 3, "favoured": 1}
     result = simulate(SimulationPlan(4, 3, WINDOWS, hostile=hostile, seed=SPLIT))
     assert result.updates == WINDOWS
     assert result.honest_refused == ()

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
+from boltzmann.node.councils import Council
 from boltzmann.node.follow import join_window
 from boltzmann.node.node import Node
 from boltzmann.node.validator import validate
+from boltzmann.protocol.commitment import Commitment, Role
 from boltzmann.protocol.council import more_than_half
 from boltzmann.simulate.adversaries.base import Adversary, adversary, bucket, ledger
 from boltzmann.simulate.adversaries.council import FAVOURED, STAKE, friends_of
@@ -44,12 +46,15 @@ class Withholding(Adversary):
         self.stakes: Mapping[str, int] = {}
         self.accomplices: frozenset[str] = frozenset()
         self.is_late = False
+        self.silent: set[int] = set()  # windows in which it proposes nothing
 
     async def drive(self, node: Node) -> None:
         store = bucket(node)
 
         def serve(reader: str, key: str, stored: bytes | None) -> bytes | Late | None:
             _, window, kind, *_ = (*key.split("/"), "", "", "")
+            if reader != node.hotkey and kind == "proposal" and int(window) in self.silent:
+                return None
             if reader == node.hotkey or kind not in ("manifest", "update"):
                 return stored
             friends = friends_of(ledger(node).records(ledger(node).height), FAVOURED)
@@ -68,6 +73,9 @@ class Withholding(Adversary):
         """What it shows of what was ordered."""
         raise NotImplementedError
 
+    async def closed(self, node: Node, council: Council) -> None:
+        """What it does when a window has closed."""
+
     async def _watch(self, node: Node) -> None:
         """It is late from the second block of each window on: nobody looks for long after it."""
         clock, window = node.clock, node.clock.window(node.blocks.latest)
@@ -75,9 +83,11 @@ class Withholding(Adversary):
             window += 1
             await node.blocks.until(clock.close(window - 1))
             self.is_late = False
-            self.stakes = (await node.councils.at(window - 1)).stakes
+            council = await node.councils.at(window - 1)
             records = ledger(node).records(ledger(node).height)
+            self.stakes = council.stakes
             self.accomplices = frozenset(friends_of(records, self.kind))
+            await self.closed(node, council)
             await node.blocks.until(clock.open(window) + 1)
             self.is_late = True
 
@@ -120,6 +130,30 @@ class Splitting(Withholding):
                 break
             told.add(honest[(window + place) % len(honest)])
         return told
+
+
+@adversary("jamming")
+class Jamming(Splitting):
+    """Splitting leaders, behind digests of nothing that hold back whoever has read a manifest."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.jammed: set[int] = set()
+
+    async def closed(self, node: Node, council: Council) -> None:
+        first, *others = council.order
+        if first not in self.accomplices or not self.accomplices.issuperset(others[:1]):
+            return
+        self.jammed.add(council.window)
+        if first == node.hotkey:
+            self.silent.add(council.window)
+            nothing = (council.window, "ab" * 32)
+            record = Commitment(Role.VALIDATOR, node.run.run.id, node.store.address, nothing)
+            await node.chain.commit(record.encode())
+
+    def answer(self, read: Read, stored: bytes | None) -> bytes | Late | None:
+        is_told = read.window in self.jammed and read.reader in self._told_of(read.window)
+        return stored if is_told else super().answer(read, stored)
 
 
 @adversary(FAVOURED)
