@@ -10,11 +10,12 @@ from boltzmann.audit.case import Case
 from boltzmann.audit.deltas import sealed_bytes
 from boltzmann.audit.documents import Receipts
 from boltzmann.audit.line import past
+from boltzmann.node.behind import open_behind
 from boltzmann.node.examine import Finding, examine
-from boltzmann.node.ingest import collect, ingest
+from boltzmann.node.ingest import Collected, collect, ingest
 from boltzmann.node.node import Node
 from boltzmann.node.objects import receipt_key
-from boltzmann.node.round import Round, Task
+from boltzmann.node.round import Round, Task, with_behind
 from boltzmann.protocol.admission import equivocators
 from boltzmann.protocol.receipts import Receipt, Verdict, open_receipt
 from boltzmann.protocol.rejection import Reason, Rejection
@@ -35,7 +36,9 @@ async def check_verdicts(case: Case, this: Round, receipts: Receipts) -> None:
         return
     gradient = await node.worker.delta(node.schedule.control(case.window))
     await node.worker.run(partial(this.set_control, node, gradient))
-    await ingest(node, this, await collect(node, this.duty))
+    collected = await collect(node, this.duty)
+    await ingest(node, this, collected)
+    this.behind = await _behind(case, this, collected)
     shown = await _shown(case, receipts, {witness for witness, _ in said})
     two_faced = equivocators(shown, node.verify)
     found: dict[Task, Finding | Rejection] = {}
@@ -59,13 +62,46 @@ async def check_verdicts(case: Case, this: Round, receipts: Receipts) -> None:
             continue
         if verdict.refusal == Reason.EQUIVOCATED.value and hotkey in two_faced:
             continue
-        seen = {e.hotkey: e.sha256 for e in shown[witness].entries if e.received}
+        if _is_out_of_reach(case, this, outcome):
+            case.report.gaps.append(
+                f"the verdict of {witness} on {hotkey}, whose delta is on another state than the "
+                f"window's, and the one before is not at hand: audit from an earlier window on"
+            )
+            continue
+        seen = _seen(shown[witness])
         if verdict.refusal == Reason.EQUIVOCATED.value or not _is_same(case, this, hotkey, seen):
             case.report.gaps.append(
                 f"the verdict of {witness} on {hotkey}: what it judged is no longer to be had"
             )
         elif (wrong := _contradiction(case, verdict, outcome)) is not None:
             case.report.wrong("verdict", witness, f"on {hotkey}: {wrong}", key)
+
+
+async def _behind(case: Case, this: Round, collected: Collected) -> Round | None:
+    """The work on the state before the window's base. For whom that came late only the validators
+    know; what they say of such work can be recomputed all the same."""
+    earlier = case.line.before(this.base.name.window)
+    if earlier is not None:
+        case.node.manifests.keep(earlier)  # it may have been crowded out
+    late = replace(this, duty=replace(this.duty, is_late=True))
+    return await open_behind(case.node, late, collected)
+
+
+def _is_out_of_reach(case: Case, this: Round, outcome: Finding | Rejection) -> bool:
+    """Whether a delta may be on the state before the window's base, and that is not at hand."""
+    if not isinstance(outcome, Rejection) or outcome.reason is not Reason.WRONG_BASE:
+        return False
+    parent, earlier = this.base.manifest.proposal.parent, case.line.before(this.base.name.window)
+    if parent is None or earlier is None:
+        return parent is not None
+    root = bytes.fromhex(earlier.manifest.proposal.root)
+    return not case.node.worker.state.reaches(root)
+
+
+def _seen(receipt: Receipt) -> dict[str, str]:
+    """hotkey -> sha256 of what a witness says it has received, for the update or not."""
+    read = ("", Reason.WRONG_BASE.value)
+    return {entry.hotkey: entry.sha256 for entry in receipt.entries if entry.refusal in read}
 
 
 def _is_same(case: Case, this: Round, hotkey: str, seen: Mapping[str, str]) -> bool:
@@ -107,14 +143,15 @@ async def _shown(case: Case, receipts: Receipts, judges: set[str]) -> dict[str, 
 
 async def _outcome(node: Node, this: Round, task: Task) -> Finding | Rejection:
     """What the node's own rules make of a member's delta as its bucket shows it now."""
-    if task.hotkey in this.refused:
+    part = next((part for part in with_behind([this]) if task.hotkey in part.received), None)
+    if part is None:
         return this.refused[task.hotkey]
-    received = this.received[task.hotkey]
-    found = await node.worker.run(partial(examine, node, this, task, received))
+    received = part.received[task.hotkey]
+    found = await node.worker.run(partial(examine, node, part, task, received))
     if isinstance(found, Finding) and found.is_open:
         # The verdict's figures are that page's, whatever all pages decide.
         task = replace(task, page=None)
-        whole = await node.worker.run(partial(examine, node, this, task, received))
+        whole = await node.worker.run(partial(examine, node, part, task, received))
         refusal = whole if isinstance(whole, Rejection) else whole.refusal
         return replace(found, refusal=refusal, is_open=False)
     return found

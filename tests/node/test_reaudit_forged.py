@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
-from node_kit import RUN
+from node_kit import RUN, made, sealed_delta
 from reaudit_scene import (
     LAST,
     STAKES,
@@ -27,12 +28,17 @@ from boltzmann.audit.deltas import recompute_update
 from boltzmann.audit.line import find_line
 from boltzmann.audit.replay import audit
 from boltzmann.audit.report import Status
-from boltzmann.node.objects import receipt_key
+from boltzmann.chain.keys import verify
+from boltzmann.node.objects import commit_key, delta_key, expected, receipt_key
+from boltzmann.node.round import assigned, chosen_in
 from boltzmann.protocol.admission import Accepted
 from boltzmann.protocol.ballots import Objection
 from boltzmann.protocol.documents import digest
 from boltzmann.protocol.manifest import Parent, Proposal
-from boltzmann.protocol.receipts import Verdict
+from boltzmann.protocol.receipts import Entry, Verdict
+from boltzmann.protocol.reveal import Pledge, open_commit, seal_commit
+from boltzmann.protocol.wire import Kind
+from boltzmann.train.state import ModelState
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +212,76 @@ async def test_a_false_verdict_is_its_witness_s(remains: Remains, tmp_path: Path
         (hotkey("cyd"), receipt_key(RUN, LAST))
     ]
     assert found[0].detail.startswith(f"on {hotkey(of)}: {said}")
+
+
+async def behind(
+    remains: Remains, folder: Path, root: bytes | None
+) -> tuple[bytes, bytes, Verdict]:
+    """The cheat's last window, had it worked honestly on the state before the last but one's
+    update, and said so (or named another `root`): its commit, its delta, the verdict that is due.
+    """
+    keys = Keys("cheat")
+    async with auditor(remains, folder, recompute=True) as node:
+        _ = [report async for report in audit(node, 1, LAST - 2, recompute=False)]
+        pages = (await assigned(node, LAST))[1][keys.hotkey]
+        work, chosen = await made(node, LAST, pages), await chosen_in(node, LAST)
+        root = root or node.worker.state.position.root
+        known = expected(node.run, Kind.DELTA, keys.hotkey, LAST, root, chosen)
+    sealed = sealed_delta(known, work, keys.sign)
+    commit = seal_commit(RUN, LAST, digest(sealed), keys.hotkey, keys.sign)
+    due = Verdict(keys.hotkey, LAST, "", 1.0, 1.0, float(np.linalg.norm(work.values)))
+    return commit, sealed, due
+
+
+@dataclass(frozen=True)
+class Behind:
+    """A verdict on such work. `lie`: what it says that is not so; `wrong`: what is said of it."""
+
+    lie: Mapping[str, object] = field(default_factory=dict)
+    root: bytes | None = None
+    is_at_hand: bool = True
+    wrong: str = ""
+
+
+BEHIND = {
+    "a pass": Behind(),
+    "another score": Behind({"score": 0.5}, wrong="it says score 0.5000"),
+    "a failure": Behind({"refusal": "gate"}, wrong="it says gate, recomputed: a pass"),
+    "a pass on no state": Behind(root=bytes(32), wrong="it says a pass, the object is wrong_base"),
+    "forgotten": Behind(is_at_hand=False, wrong="audit from an earlier window on"),
+}
+
+
+@pytest.mark.parametrize("of", BEHIND)
+async def test_verdicts_on_work_behind_are_recomputed_at_the_state_before(
+    remains: Remains, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: str
+) -> None:
+    """Or, if that is not at hand, left open."""
+    case = BEHIND[of]
+    commit, sealed, due = await behind(remains, tmp_path / "work", case.root)
+    pledge = open_commit(commit, RUN, LAST, due.hotkey, verify)
+    assert isinstance(pledge, Pledge)
+    entry = Entry(due.hotkey, pledge.sha256, pledge.signature, "wrong_base")
+    receipt, ada = remains.receipt(LAST, "ada"), Keys("ada")
+    said = replace(
+        receipt,
+        entries=tuple(entry if e.hotkey == due.hotkey else e for e in receipt.entries),
+        verdicts=tuple(
+            replace(due, **case.lie) if v.hotkey == due.hotkey else v  # type: ignore[arg-type]
+            for v in receipt.verdicts
+        ),
+    ).seal(ada.hotkey, ada.sign)
+    changed = remains.ordering(naming(remains.manifest(LAST).proposal, "ada", said))
+    if not case.is_at_hand:
+        monkeypatch.setattr(ModelState, "reaches", lambda state, root: False)
+    with (
+        remains.instead("ada", receipt_key(RUN, LAST), said),
+        remains.instead("cheat", commit_key(RUN, LAST), commit),
+        remains.instead("cheat", delta_key(RUN, LAST), sealed),
+    ):
+        reports = await audited(changed, tmp_path / "audit", LAST - 1, LAST, recompute=True)
+    told = [f"{m.hotkey} {m.detail}" for m in reports[LAST].mismatches if m.what == "verdict"]
+    told += [gap for gap in reports[LAST].gaps if "verdict" in gap]
+    of_ada = [what for what in told if ada.hotkey in what and due.hotkey in what]
+    assert len(of_ada) == (case.wrong != "")
+    assert all(case.wrong in what for what in of_ada)
