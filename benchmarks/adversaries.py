@@ -2,17 +2,18 @@
 
     python -m benchmarks.adversaries [--windows 500] [--honest 12]
                                      [--parts mixed large validators poison newcomer]
-                                     [--seed 1] [--seeds 1 2 3] [--processes 2]
-                                     [--quick] [--out benchmarks/results/adversaries.json]
+                                     [--seed 1] [--seeds 1 2 3] [--attacks NAME ...]
+                                     [--processes 2] [--quick]
+                                     [--out benchmarks/results/adversaries.json]
 
 mixed: one network of honest miners and one or two of each kind, some of them patient: pay against
 its bound, how long cheats went unnoticed, which bad deltas entered. large: the same of those that
 gain most where little is audited, at the settings of `benchmarks.audits`. validators: few miners
-beside no, or one, hostile validator. poison: 30% of 20 peers with each attack and with two mixes,
-against as many that stay away, by the last loss. newcomer: windows until a miner who joins late has
-90% of its fair weight. Every part is written down as soon as it is there, the mixed one every 25
-windows; parts that were measured before stay in the file. Virtual time, so deadlines are not
-tested; what a registration costs is not simulated.
+beside no hostile validator, one, or three allied ones. poison: 30% of 20 peers with each attack and
+with two mixes, against as many that stay away, by the last loss. newcomer: windows until a miner
+who joins late has 90% of its fair weight. Every part is written down as soon as it is there, the
+mixed one every 25 windows; parts that were measured before stay in the file. Virtual time, so
+deadlines are not tested; what a registration costs is not simulated.
 """
 
 from __future__ import annotations
@@ -268,6 +269,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument(
         "--seeds", nargs="+", type=int, default=[1, 2, 3], help="of the poison part"
+    )
+    attacks = list(adversary_poison.groups())
+    parser.add_argument(
+        "--attacks", nargs="+", choices=attacks, metavar="NAME", help="of the poison part; else all"
     )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="30 windows")

@@ -52,7 +52,8 @@ def measure(
     plan: Callable[..., SimulationPlan], options: argparse.Namespace, rows: list[Row]
 ) -> Iterator[Row]:
     """A row per attack and seed that `rows` has not, as each is there."""
-    wanted = [(seed, name) for seed in options.seeds for name in groups()]
+    chosen = options.attacks or groups()
+    wanted = [(seed, name) for seed in options.seeds for name in chosen]
     there = {(row["seed"], row["attack"]) for row in rows}
     left = [case for case in wanted if case not in there]
     windows = max(30, options.windows // 5)
