@@ -141,11 +141,10 @@ class Jamming(Splitting):
         self.jammed: set[int] = set()
 
     async def closed(self, node: Node, council: Council) -> None:
-        first, *others = council.order
-        if first not in self.accomplices or not self.accomplices.issuperset(others[:1]):
+        if not self.accomplices.issuperset(council.order[:2]):
             return
         self.jammed.add(council.window)
-        if first == node.hotkey:
+        if council.order[:1] == (node.hotkey,):
             self.silent.add(council.window)
             nothing = (council.window, "ab" * 32)
             record = Commitment(Role.VALIDATOR, node.run.run.id, node.store.address, nothing)
