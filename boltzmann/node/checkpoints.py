@@ -24,11 +24,19 @@ from boltzmann.train.checkpoint import DESCRIPTOR, Descriptor, open_descriptor, 
 _RETRY_SECONDS = 5.0
 _CHOSEN = "chosen"  # marks a folder that this node is to publish
 _PUBLISHED = "published"  # marks a folder whose objects are all in the bucket
+NAMING_WINDOWS = 3  # of an epoch, in which a checkpoint is made and named, or not at all
 
 
-def newest_checkpoint(node: Node, base: Held) -> CheckpointName:
-    """What a proposal on top of `base` names: this node's own if it is newer, else the parent's."""
+def newest_checkpoint(node: Node, base: Held, window: int) -> CheckpointName:
+    """What a proposal of `window` on top of `base` names: this node's own if it is newer, else the
+    parent's.
+
+    In an epoch's first windows only: validators that stood elsewhere when it was made object, and
+    where these and others are half of the stake each, nothing would be agreed on until the next.
+    """
     inherited = base.manifest.proposal.checkpoint
+    if window - _epoch_start(node, window) >= NAMING_WINDOWS:
+        return inherited
     for descriptor in _written(node):
         # One of a state that was taken back since is nobody's.
         if descriptor.window > inherited.window and descriptor.head in _lineage(node, base):
@@ -39,13 +47,17 @@ def newest_checkpoint(node: Node, base: Held) -> CheckpointName:
 def checkpoint_objection(node: Node, base: Held, named: CheckpointName) -> Objection:
     """Against a proposal that names this checkpoint.
 
-    One that this node did not make counts as wrong: were it to abstain, a majority that was away
-    when the checkpoint was made could agree on nothing until the next one.
+    One that this node did not make counts as wrong: it has nothing to compare it with.
     """
     if named == base.manifest.proposal.checkpoint:
         return Objection.NONE
     own = {CheckpointName(d.window, d.digest) for d in _written(node)}
     return Objection.NONE if named in own else Objection.CHECKPOINT
+
+
+def _epoch_start(node: Node, window: int) -> int:
+    """The first window of the epoch that `window` is in."""
+    return window - window % node.run.exchange.epoch_windows
 
 
 def _lineage(node: Node, base: Held) -> set[str]:
@@ -93,12 +105,21 @@ class Checkpoints:
 
     async def enter(self, window: int) -> None:
         """At the start of every window: at an epoch's, save the state and publish it."""
-        node = self._node
-        if window % node.run.exchange.epoch_windows == 0 and await save_state(node, window):
-            chosen = await self._is_copyist(window)
+        if self._is_due(window) and await save_state(self._node, window):
+            chosen = await self._is_copyist(_epoch_start(self._node, window))
             await self._keep(window, chosen)
         if self._upload is None or self._upload.done():
             self._upload = asyncio.create_task(self._publish_all(window))
+
+    def _is_due(self, window: int) -> bool:
+        """Whether the epoch's checkpoint is to be made: as it begins, and soon after it by who came
+        late to the state that it began at."""
+        node, start = self._node, _epoch_start(self._node, window)
+        if window == start:
+            return True
+        stands_at = node.worker.state.position.window
+        is_soon = window - start < NAMING_WINDOWS
+        return is_soon and stands_at < start and not folder_of(node, stands_at).exists()
 
     async def _keep(self, window: int, chosen: bool) -> None:
         """Keep what was just saved; a disk that does not take it costs this checkpoint only."""

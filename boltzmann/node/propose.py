@@ -99,7 +99,7 @@ def _written(node: Node, desk: Desk, candidate: Candidate) -> Proposal:
         update=candidate.update,
         update_bytes=candidate.update_bytes,
         root=candidate.root,
-        checkpoint=newest_checkpoint(node, desk.this.base),
+        checkpoint=newest_checkpoint(node, desk.this.base, desk.this.window),
     )
     node.outbox.keep(desk.this.window, "proposal", proposal.seal(node.keys.sign))
     return proposal

@@ -19,6 +19,7 @@ from scripted_leader import Closing, Leader, Saved
 from boltzmann.errors import StoreError, StoreUnavailable
 from boltzmann.node import checkpoints as checkpoints_module
 from boltzmann.node.checkpoints import (
+    NAMING_WINDOWS,
     Checkpoints,
     checkpoint_objection,
     folder_of,
@@ -129,7 +130,7 @@ async def test_equal_states_give_equal_checkpoints_and_they_are_published(
         for key, body in theirs.objects.items():
             stored = at.node.store.get(at.node.store.address, key, max_bytes=1 << 20, seconds=5.0)
             assert stored == body
-        assert newest_checkpoint(at.node, at.base) == theirs.name
+        assert newest_checkpoint(at.node, at.base, 2) == theirs.name
         folders = [path.name for path in (at.node.folder / "checkpoints").iterdir()]
         assert folders == ["1"]  # nothing half-made
 
@@ -202,7 +203,7 @@ async def test_what_a_proposal_may_name(s3: str, tmp_path: Path) -> None:
     async with scene(s3, tmp_path) as at:
         first = CheckpointName(0, at.leader.saved.popitem()[0])
         await at.close(1)
-        own = newest_checkpoint(at.node, at.base)
+        own = newest_checkpoint(at.node, at.base, 2)
         assert own.window == 1
         for name, objection in (
             (first, Objection.NONE),  # what the parent names
@@ -212,7 +213,39 @@ async def test_what_a_proposal_may_name(s3: str, tmp_path: Path) -> None:
             assert checkpoint_objection(at.node, at.base, name) is objection
         # A checkpoint of a state that was taken back since is not named.
         await at.node.worker.run(at.validator.state.undo)
-        assert newest_checkpoint(at.node, at.base) == first
+        assert newest_checkpoint(at.node, at.base, 2) == first
+
+
+async def test_a_checkpoint_is_named_soon_or_not_at_all(s3: str, tmp_path: Path) -> None:
+    """Half of the stake may have stood elsewhere when it was made."""
+    async with scene(s3, tmp_path) as at:
+        first = CheckpointName(0, at.leader.saved.popitem()[0])
+        await at.close(1)
+        own = newest_checkpoint(at.node, at.base, 2)
+        assert own != first
+        exchange = replace(at.node.run.exchange, epoch_windows=8)
+        node = replace(at.node, run=replace(at.node.run, exchange=exchange))
+        named = [newest_checkpoint(node, at.base, window) for window in range(8, 17)]
+        assert named == [own] * NAMING_WINDOWS + [first] * (8 - NAMING_WINDOWS) + [own]
+
+
+async def test_who_came_late_to_the_state_an_epoch_began_at_makes_its_checkpoint_then(
+    s3: str, tmp_path: Path
+) -> None:
+    async with scene(s3, tmp_path) as at:
+        closing = at.leader.close(1)
+        at.leader.publish(closing, withhold=["manifest"])
+        await at.enter(2)
+        assert at.validator.state.position.window == 0
+        made = at.node.folder / "checkpoints"
+        assert [path.name for path in made.iterdir()] == ["0"]
+        at.leader.publish(closing)
+        await at.enter(3)
+        assert at.validator.state.position.window == 1
+        assert sorted(path.name for path in made.iterdir()) == ["0", "1"]
+        theirs = at.leader.checkpoint()
+        assert newest_checkpoint(at.node, at.base, 3) == theirs.name
+        assert checkpoint_objection(at.node, at.base, theirs.name) is Objection.NONE
 
 
 @pytest.mark.parametrize(("module", "name"), [(os, "link"), (Path, "mkdir"), (Path, "touch")])
@@ -379,5 +412,5 @@ async def test_an_upload_that_was_cut_off_is_taken_up_at_the_next_start(
         at.leader.publish(at.leader.close(2))
         await at.enter(3, at.node)
         await at.published()
-        digest = newest_checkpoint(at.node, at.base).digest
+        digest = newest_checkpoint(at.node, at.base, 3).digest
         assert descriptor_key(RUN, 1, digest) in Bucket.of(at.node.store.address).listed()
