@@ -137,21 +137,13 @@ async def test_a_window_without_a_majority_is_empty_and_the_run_goes_on(
         assert {net.nodes[name].state.position.window for name in net.loops} == {1}
         assert net.agree()
         net.start("ben", "cyd")
-        # What was made while they were away they have not made: they name what all know.
-        first = net.nodes["ada"].node
-        await net.upload(3)
-        council = await first.councils.at(3)
-        assert council.order[0] == first.hotkey
-        await net.script.advance(CLOCK.upload_by(3))
-        await net.seen(net.validators, "stage", stage="receipt", window=3)
-        await net.script.advance(CLOCK.turn(3, 1))
-        # Whether they vote hers down or approve the next one's before they see it, that one counts.
-        (second,) = [n for n in net.validators if net.nodes[n].node.hotkey == council.order[1]]
-        await net.seen([second], "ordered", window=3)
-        await net.script.advance(CLOCK.decide(3))
-        await net.seen(list(net.loops), "applied", window=3)
+        await net.window(3)
         assert net.agree()
         assert net.nodes["anna"].state.position.window == 3
         held = net.nodes["anna"].node.manifests[net.nodes["anna"].state.position.head]
         assert held.manifest.proposal.parent is not None
         assert held.manifest.proposal.parent.window == 1
+        # What was made while they were away they have made since, and all name it.
+        assert held.manifest.proposal.checkpoint.window == 1
+        ballots = [e["objection"] for n in net.validators for e in net.nodes[n].told.of("ballot")]
+        assert set(ballots) == {""}
