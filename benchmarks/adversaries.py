@@ -42,10 +42,11 @@ PARTS = ("mixed", "large", "validators", "poison", "newcomer")
 EVERY = 25  # windows between two partial results
 SEVERAL = {"one-machine": 3, "sharing": 2}
 # Alarms make everybody audit everybody in full, which would flatter all the other figures; and with
-# one more leader that withholds, honest validators would have no majority of the stake.
-APART = ("false-alarms", "jamming")
+# all the leaders that withhold, hostile validators would have half of the stake.
+WITHHOLDING = ("jamming", "late-manifest", "misleading", "parting", "splitting")
+APART = ("false-alarms", *WITHHOLDING)
 # Validators whose friends do their work, and are to be paid for others' as well.
-SERVING_WORKERS = ("captor", "jamming", "late-manifest", "misleading", "splitting")
+SERVING_WORKERS = ("captor", *WITHHOLDING)
 ALLIED = {"jamming": 3, "splitting": 3}  # leaders that take each other's stake into account
 PATIENT = {
     "sleeper10-half-pages": 2,

@@ -86,6 +86,7 @@ VALIDATORS = {
     "false-alarms",
     "idle-witness",
     "jamming",
+    "parting",
     "patron",
     "splitting",
     "weight-copier",
@@ -98,6 +99,7 @@ SOME_READERS = {"two-commits", "two-faced"}  # who was honest to most is paid by
 TOGETHER = ("one-machine", "sharing")
 SPLIT = 1  # a seed of networks in which three with a third of it lead in some windows
 LED = 2  # a seed of networks in which a validator with a seventh of the stake leads once
+PARTED = 13  # a seed of networks in which one with a ninth leads as an epoch ends
 
 
 @cache
@@ -278,6 +280,17 @@ def test_leaders_that_split_the_validators_earn_their_friends_nothing(kind: str)
         assert peer.rejected == {}
         assert peer.pay == pytest.approx(result.honest_pay, rel=0.05)
     assert max(peer.pay for peer in friends) < 1.02 * result.honest_pay
+
+
+def test_a_split_as_an_epoch_ends_costs_one_window_and_not_the_next_epoch() -> None:
+    """The two halves make different checkpoints, and neither can agree to the other's."""
+    hostile = {"parting": 1, "favoured": 1}
+    plan = SimulationPlan(3, 4, 26, hostile=hostile, seed=PARTED, pages_per_member=1)
+    result = simulate(plan)
+    assert result.agreed
+    assert result.updates == plan.windows - 1
+    assert [peer.rejected for peer in of_kind(result, "honest")] == [{}, {}]
+    assert of_kind(result, "favoured")[0].pay < 1.02 * result.honest_pay
 
 
 def test_a_leader_that_received_its_friends_delta_only_leads_to_nothing() -> None:

@@ -155,6 +155,32 @@ class Jamming(Splitting):
         return stored if is_told else super().answer(read, stored)
 
 
+@adversary("parting")
+class Parting(Splitting):
+    """A leader that splits the validators once, as an epoch ends, and then votes no more."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.parts_in: int | None = None
+
+    async def drive(self, node: Node) -> None:
+        acting = asyncio.create_task(super().drive(node))
+        while self.parts_in is None:
+            await node.blocks.until(node.blocks.latest + 1)
+        await node.blocks.until(node.clock.open(self.parts_in + 1) + 2)
+        acting.cancel()
+        await asyncio.gather(acting, return_exceptions=True)
+        await asyncio.Event().wait()
+
+    async def closed(self, node: Node, council: Council) -> None:
+        is_last = (council.window + 1) % node.run.exchange.epoch_windows == 0
+        if is_last and council.order[:1] == (node.hotkey,):
+            self.parts_in = council.window
+
+    def answer(self, read: Read, stored: bytes | None) -> bytes | Late | None:
+        return super().answer(read, stored) if read.window == self.parts_in else stored
+
+
 @adversary(FAVOURED)
 class Favoured(Adversary):
     """Honest work of a friend of such leaders, whose manifests it takes without asking others."""
