@@ -117,7 +117,8 @@ async def _judge(node: Node, desk: Desk, proposal: Proposal) -> Ballot | None:
     after: float | None = None
     if objection is Objection.NONE:
         after = await node.worker.loss(desk.held_out)
-        if not after <= (desk.loss_before or 0.0) + node.run.agreement.loss_rise_max:
+        since = this.window - this.base.name.window
+        if not after <= node.run.agreement.loss_limit(desk.loss_before or 0.0, since):
             objection = Objection.LOSS
     if objection is not Objection.NONE:
         await put_back(node, desk)

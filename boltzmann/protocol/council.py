@@ -34,7 +34,10 @@ class AgreementConfig:
     )
     loss_rise_max: float = field(
         default=0.1,
-        metadata=meaning("by how much the loss on these pages may rise", "nats per token"),
+        metadata=meaning(
+            "by how much the loss on these pages may rise, times the windows since the last update",
+            "nats per token",
+        ),
     )
     unverified_max: float = field(
         default=0.0,
@@ -60,6 +63,16 @@ class AgreementConfig:
             )
         if not self.loss_rise_max >= 0.0:
             raise ValueError(f"agreement.loss_rise_max must be 0 or more: {self.loss_rise_max}")
+
+    def loss_limit(self, before: float, windows: int) -> float:
+        """What the loss on held-out pages may be after an update that comes `windows` after the
+        last, in nats per token.
+
+        The optimizer's moments can make every honest update one that raises the loss. Refusing
+        changes neither state nor moments, so a fixed limit would refuse them for as long as that is
+        so.
+        """
+        return before + self.loss_rise_max * windows
 
 
 class Outcome(Enum):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from fractions import Fraction
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from reference import blake_key
 
 from boltzmann.protocol.council import (
+    AgreementConfig,
     Outcome,
     drawn,
     leaders,
@@ -283,3 +285,20 @@ def test_stakes_of_nothing_approve_nothing() -> None:
     nothing = {"5Alice": 0, "5Bob": 0}
     assert tally(["5Alice", "5Bob"], [], nothing, 0.5) is Outcome.REJECTED
     assert tally(["5Alice"], [], {}, 0.5) is Outcome.REJECTED
+
+
+@given(st.floats(0.0, 20.0), st.integers(1, 10_000), st.floats(0.0, 10.0), st.floats(0.001, 1.0))
+def test_an_update_may_raise_the_loss_by_more_the_longer_there_was_none(
+    before: float, windows: int, rise: float, most: float
+) -> None:
+    config = AgreementConfig(loss_rise_max=most)
+    assert config.loss_limit(before, windows) < config.loss_limit(before, windows + 1)
+    passes_at = math.ceil(rise / most) + 1  # whatever it is, some window lets it pass
+    assert before + rise <= config.loss_limit(before, passes_at)
+
+
+def test_the_loss_limit_in_numbers() -> None:
+    config = AgreementConfig(loss_rise_max=0.25)
+    assert [config.loss_limit(2.5, windows) for windows in (1, 2, 8)] == [2.75, 3.0, 4.5]
+    strict = AgreementConfig(loss_rise_max=0.0)
+    assert strict.loss_limit(2.5, 8) == 2.5

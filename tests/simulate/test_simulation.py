@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import pytest
 
+from boltzmann.config import RunConfig
 from boltzmann.errors import BoltzmannError, ConfigError
 from boltzmann.node.conduct import Conduct, Honest, spread
 from boltzmann.node.node import Node
@@ -167,3 +168,26 @@ def test_a_hostile_validator_has_its_stake_and_its_own_loop() -> None:
 def test_plans_that_cannot_be(wrong: dict[str, object], why: str) -> None:
     with pytest.raises(ConfigError, match=why):
         simulate(SimulationPlan(**wrong))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Steep(SimulationPlan):
+    """A network whose steps are so long that the moments soon lead uphill, whoever works."""
+
+    def run_config(self) -> RunConfig:
+        config = super().run_config()
+        return replace(config, outer=replace(config.outer, schedule=((0, 0.1),)))
+
+
+def test_honest_updates_that_raise_the_loss_do_not_stop_the_run_for_good() -> None:
+    empty: list[int] = []
+
+    def tell(window: int, _: float | None, accepted: int) -> None:
+        if not accepted:
+            empty.append(window)
+
+    result = simulate(Steep(3, 1, 40), tell)
+    assert result.updates == 40 - len(empty)
+    assert len(empty) > 1  # with a limit that does not grow, 33 windows and the last one
+    assert max(empty) < 20
+    assert all("loss" in note for note in result.notes)
