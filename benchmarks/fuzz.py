@@ -40,6 +40,7 @@ RESULTS = Path(__file__).parent / "results"
 LAYOUT = Layout.of({"a": (40, 30), "b": (30,), "c": (77,)}, chunk_size=16, slice_ratio=2)
 GATE = GateConfig(gate_min=0.99, tensor_min=0.95, norm_min=0.9, norm_max=1.1)
 PAGES = 4
+TOKENS = 1000  # that the honest object claims
 SPECIAL = (np.nan, np.inf, -np.inf, 3e38, 1e4, 1e-40, 0.0)
 
 
@@ -56,7 +57,7 @@ class Target:
     shares: Floats
     control: Floats
 
-    def seal(self, known: Expected, values: Floats, shares: Floats, tokens: int = 1000) -> bytes:
+    def seal(self, known: Expected, values: Floats, shares: Floats, tokens: int = TOKENS) -> bytes:
         body = known.codec.encode(values) + known.codec.encode(shares.reshape(-1))
         return seal(known, tokens, body, self.keys.sign)
 
@@ -70,7 +71,7 @@ class Target:
             raise AssertionError(f"it arrived, and then it was {opened.reason.value}")
         found = compare(opened.values, self.values, self.control, self.chosen.bounds)
         wrong = judge(found, GATE, LAYOUT.names)
-        if wrong is None and opened.header.tokens != 1000:
+        if wrong is None and opened.header.tokens != TOKENS:
             return "bad_tokens"
         return wrong.reason.value if wrong else ""
 
@@ -127,7 +128,7 @@ def relabel(at: Target, rng: random.Random) -> bytes:
 
 def claim(at: Target, rng: random.Random) -> bytes:
     """The honest values, another number of tokens."""
-    return at.seal(at.known, at.values, at.shares, rng.randrange(2**63 - 1001) + 1001)
+    return at.seal(at.known, at.values, at.shares, rng.randrange(2**63 - TOKENS - 1) + TOKENS + 1)
 
 
 def special(at: Target, rng: random.Random) -> bytes:
