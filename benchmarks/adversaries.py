@@ -41,12 +41,12 @@ ROOT = Path(__file__).resolve().parents[1]
 PARTS = ("mixed", "large", "validators", "poison", "newcomer")
 EVERY = 25  # windows between two partial results
 SEVERAL = {"one-machine": 3, "sharing": 2}
-# Alarms make everybody audit everybody in full, which would flatter all the other figures; and with
-# all the leaders that withhold, hostile validators would have half of the stake.
+# Alarms make others audit in full, which would flatter all the other figures; and with all the
+# leaders that withhold, hostile validators would have half of the stake.
 WITHHOLDING = ("jamming", "late-manifest", "misleading", "parting", "splitting")
-APART = ("false-alarms", *WITHHOLDING)
-# Validators whose friends do their work, and are to be paid for others' as well.
-SERVING_WORKERS = ("captor", *WITHHOLDING)
+APART = ("alarmist", "false-alarms", "stretched", *WITHHOLDING)
+# Validators whose friends do their work: to be paid for others' as well, or to be accused of it.
+FRIENDS = {**dict.fromkeys(("captor", *WITHHOLDING), "favoured"), "alarmist": "stretched"}
 ALLIED = {"jamming": 3, "splitting": 3}  # leaders that take each other's stake into account
 PATIENT = {
     "sleeper10-half-pages": 2,
@@ -172,7 +172,7 @@ def _validators(options: argparse.Namespace, found: dict[str, Any]) -> None:
     for kind in ("none", *sorted(_VALIDATORS)):
         if kind in there:
             continue
-        friends = "favoured" if kind in SERVING_WORKERS else "protege"
+        friends = FRIENDS.get(kind, "protege")
         hostile = {"half-pages": 1, friends: 2}
         hostile |= {} if kind == "none" else {kind: ALLIED.get(kind, 1)}
         windows, earned = max(20, options.windows // 5), dict[str, float]()

@@ -37,7 +37,7 @@ class Book:
         self._doubts: dict[str, int] = {}  # hotkey -> window of another validator's failed audit
         self._muted: dict[str, int] = {}  # validator -> window until which its alarms are ignored
         self._covered: dict[str, int] = {}  # hotkey -> newest window that anybody has audited
-        self._probation: dict[str, int] = {}  # hotkey -> newest window whose recomputation failed
+        self._probation: dict[str, Verdict] = {}  # the newest failed recomputation of each hotkey
         if path.exists():
             try:
                 stored = json.loads(path.read_text())
@@ -47,7 +47,7 @@ class Book:
                 self._doubts = dict(stored["doubts"])
                 self._covered = dict(stored["covered"])
                 self._muted = dict(stored["muted"])
-                self._probation = dict(stored["probation"])
+                self._probation = {h: Verdict(**row) for h, row in stored["probation"].items()}
             except (ValueError, TypeError, AttributeError, KeyError) as error:
                 raise CorruptState(
                     f"the standings in {path} cannot be read ({error}): restore the file, or "
@@ -80,8 +80,9 @@ class Book:
 
     def convict(self, verdict: Verdict) -> None:
         """An own recomputation found a cheat: it is on probation until it registers anew."""
-        known = self._probation.get(verdict.hotkey, verdict.window)
-        self._probation[verdict.hotkey] = max(known, verdict.window)
+        known = self._probation.get(verdict.hotkey)
+        if known is None or known.window <= verdict.window:
+            self._probation[verdict.hotkey] = verdict
 
     def on_probation(self, hotkey: str) -> bool:
         """Whether a hotkey's work counts only where this validator has recomputed it in full."""
@@ -152,9 +153,23 @@ class Book:
         verdict = self._verdicts.get(hotkey)
         return hotkey in self._probation or (verdict is not None and not verdict.passed)
 
-    def verdicts(self, since: int) -> tuple[Verdict, ...]:
-        """The last verdict on each hotkey, in hotkey order, of windows from `since` on."""
-        return tuple(v for _, v in sorted(self._verdicts.items()) if v.window >= since)
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """The last verdict on each hotkey, in hotkey order."""
+        return tuple(verdict for _, verdict in sorted(self._verdicts.items()))
+
+    def told(self, window: int, trust_windows: int) -> tuple[Verdict, ...]:
+        """What a receipt of a window tells: a pass for `trust_windows`, a failure until an audit
+        passes. Of who is on probation a pass counts for its own window only; in all others the
+        failure does, as nobody should let it in on another's word."""
+        found = []
+        for verdict in self.verdicts:
+            failed = self._probation.get(verdict.hotkey)
+            if verdict.passed and failed is not None and verdict.window != window:
+                found.append(failed)
+            elif not verdict.passed or verdict.window >= window - trust_windows:
+                found.append(verdict)
+        return tuple(found)
 
     def trusts(self, hotkey: str, since: int) -> bool:
         """Whether the last audit of a hotkey passed, and was of window `since` or later."""
@@ -188,7 +203,7 @@ class Book:
         self._counted = {h: row for h, row in self._counted.items() if h in fresh}
         self._doubts = {h: window for h, window in self._doubts.items() if h in fresh}
         self._covered = {h: window for h, window in self._covered.items() if h in fresh}
-        self._probation = {h: window for h, window in self._probation.items() if h in fresh}
+        self._probation = {h: v for h, v in self._probation.items() if h in fresh}
 
     def save(self) -> None:
         """Write everything down. Raises: NoRoom."""
@@ -199,6 +214,6 @@ class Book:
             "doubts": self._doubts,
             "covered": self._covered,
             "muted": self._muted,
-            "probation": self._probation,
+            "probation": {hotkey: asdict(verdict) for hotkey, verdict in self._probation.items()},
         }
         write_whole(self._path, json.dumps(rows, indent=1, sort_keys=True).encode())

@@ -7,7 +7,7 @@ from boltzmann.node.node import Node
 from boltzmann.node.objects import receipt_key
 from boltzmann.node.publish import publish
 from boltzmann.node.round import Round
-from boltzmann.protocol.receipts import Entry, Receipt, Verdict
+from boltzmann.protocol.receipts import Entry, Receipt
 
 
 async def publish_receipt(node: Node, book: Book, this: Round) -> bool:
@@ -32,17 +32,7 @@ def _receipt(node: Node, book: Book, this: Round) -> Receipt:
         run=node.run.run.id,
         window=this.window,
         entries=tuple(_entry(this, hotkey) for hotkey in sorted(this.received | this.refused)),
-        verdicts=_verdicts(node, book, this),
-    )
-
-
-def _verdicts(node: Node, book: Book, this: Round) -> tuple[Verdict, ...]:
-    """The last ones; of who is on probation a pass is told in its own window only."""
-    return tuple(
-        verdict
-        for verdict in book.verdicts(this.window - node.run.rewards.trust_windows)
-        if verdict.window == this.window
-        or not (verdict.passed and book.on_probation(verdict.hotkey))
+        verdicts=book.told(this.window, node.run.rewards.trust_windows),
     )
 
 

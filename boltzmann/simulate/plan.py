@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from boltzmann.config import DataConfig, ExchangeConfig, Identity, ModelConfig, RunConfig
 from boltzmann.errors import ConfigError
 from boltzmann.protocol.clock import WindowClock
+from boltzmann.protocol.council import AgreementConfig
 from boltzmann.protocol.outer import OuterConfig
 from boltzmann.protocol.rewards import RewardConfig
 from boltzmann.protocol.scoring import AuditConfig, GateConfig
@@ -48,8 +49,9 @@ class SimulationPlan:
 
     `peers`: all miners; `hostile`: how many are of which kind, a name of
     `boltzmann.simulate.adversaries` or of `rogues`; `audit_rate`, `moving_alpha`,
-    `dues`, `trust_windows`, `full_rate` and `age_max` as in the run's config; `pages_per_member`:
-    pages of PAGE_CHARACTERS bytes; `happenings`: what is done to the network as a window opens.
+    `dues`, `trust_windows`, `full_rate`, `age_max` and `unverified_max` as in the run's config;
+    `pages_per_member`: pages of PAGE_CHARACTERS bytes; `happenings`: what is done to the network as
+    a window opens.
     Raises: ConfigError.
     """
 
@@ -64,6 +66,7 @@ class SimulationPlan:
     trust_windows: int = 10
     full_rate: float = 0.125
     age_max: int = 16
+    unverified_max: float = 0.0
     pages_per_member: int = 4
     rogues: Mapping[str, Rogue] = field(default_factory=dict)
     happenings: Mapping[int, Callable[[Network], Awaitable[None]]] = field(default_factory=dict)
@@ -163,6 +166,7 @@ class SimulationPlan:
             ),
             # All compute in float32, so honest work differs by nothing but the codec's rounding.
             gate=GateConfig(gate_min=0.9995, tensor_min=0.98, norm_min=0.9, norm_max=1.1),
+            agreement=AgreementConfig(unverified_max=self.unverified_max),
             rewards=RewardConfig(
                 moving_alpha=self.moving_alpha,
                 audit_rate=self.audit_rate,

@@ -25,6 +25,7 @@ _KINDS: dict[str, type] = {
     "trust_windows": int,
     "full_rate": float,
     "age_max": int,
+    "unverified_max": float,
 }
 _ADVERSARIES = "adversaries"
 

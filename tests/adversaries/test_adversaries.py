@@ -13,7 +13,9 @@ import pytest
 from boltzmann.cli.main import main
 from boltzmann.errors import ConfigError
 from boltzmann.node import examine
+from boltzmann.node.book import Book
 from boltzmann.protocol import scoring
+from boltzmann.protocol.receipts import Verdict
 from boltzmann.protocol.rejection import Reason
 from boltzmann.protocol.scoring import AuditConfig, Comparison
 from boltzmann.simulate.adversaries import REGISTERED, described, rogue_named
@@ -82,6 +84,7 @@ PATIENT = {"alie", "ipm"}  # they are honest first
 STALLING = {"two-receipts", "trickling", "unreadable"}  # validators of no stake
 WITHHOLDING = {"late-manifest", "misleading"}
 VALIDATORS = {
+    "alarmist",
     "captor",
     "false-alarms",
     "idle-witness",
@@ -94,6 +97,7 @@ VALIDATORS = {
 }
 HIDING = {"hiding", "favoured"}
 BLURRED = {"blurred"}
+NARROW = {"stretched"}
 EARNING = {"one-machine", *HARMLESS}  # they work
 SOME_READERS = {"two-commits", "two-faced"}  # who was honest to most is paid by those for a while
 TOGETHER = ("one-machine", "sharing")
@@ -116,7 +120,8 @@ def of_kind(result: SimulationResult, kind: str) -> list[PeerResult]:
 
 def test_each_adversary_is_tried_here() -> None:
     validators = VALIDATORS | WITHHOLDING
-    assert set(WHY) | HARMLESS | PATIENT | validators | HIDING | BLURRED == set(REGISTERED)
+    tried = set(WHY).union(HARMLESS, PATIENT, validators, HIDING, BLURRED, NARROW)
+    assert tried == set(REGISTERED)
     assert {name for name, attack in REGISTERED.items() if attack.stake} == validators
 
 
@@ -239,6 +244,44 @@ def test_nobodys_word_that_it_has_audited_keeps_the_others_from_looking() -> Non
     for peer in of_kind(result, "sleeper1-random"):
         assert peer.delay is not None
         assert peer.delay <= 9
+
+
+def test_a_patron_lets_no_friend_in_where_some_may_enter_that_few_have_passed() -> None:
+    """What failed once is told until an audit passes; else it would enter after three windows."""
+    plan = SimulationPlan(
+        *(6, 3, 10), hostile={"patron": 1, "protege": 2}, unverified_max=0.4, trust_windows=3
+    )
+    result = simulate(plan)
+    assert (result.is_sound, result.updates) == (True, 10)
+    assert [peer.accepted for peer in of_kind(result, "protege")] == [0, 0]
+    assert {peer.accepted for peer in of_kind(result, "honest")} == {10}
+
+
+def test_alarms_about_narrow_work_are_heard_but_put_nobody_in_doubt_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In doubt, friends would be audited in full, in each window and before others' spot audits."""
+    doubted, heard = [], []
+    doubt, put_off = Book.doubt, Book.put_off
+
+    def doubting(book: Book, verdict: Verdict) -> None:
+        doubted.append(verdict.window)
+        doubt(book, verdict)
+
+    def putting_off(book: Book, validator: str, until: int) -> None:
+        heard.append(validator)
+        put_off(book, validator, until)
+
+    monkeypatch.setattr(Book, "doubt", doubting)
+    monkeypatch.setattr(Book, "put_off", putting_off)
+    hostile = {"alarmist": 1, "stretched": 2}
+    result = simulate(SimulationPlan(5, 3, WINDOWS, hostile=hostile), processes=1)
+    assert (result.agreed, result.updates) == (True, WINDOWS)
+    assert len(heard) == 2 * 3 * (WINDOWS - 1)
+    assert len(doubted) == 2 * 3
+    for peer in result.peers:
+        assert (peer.rejected, peer.accepted) == ({}, WINDOWS)
+        assert peer.pay == pytest.approx(result.honest_pay, rel=0.05)
 
 
 @pytest.mark.parametrize("kind", sorted(VALIDATORS))

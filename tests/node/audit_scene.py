@@ -104,7 +104,7 @@ class Scene:
 
     def verdict(self, name: str) -> Verdict | None:
         """The last audit's outcome, if there was one."""
-        found = {verdict.hotkey: verdict for verdict in self.book.verdicts(0)}
+        found = {verdict.hotkey: verdict for verdict in self.book.verdicts}
         return found.get(Keys(name).hotkey)
 
     def refusal(self, name: str) -> str | None:

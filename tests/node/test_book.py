@@ -34,28 +34,47 @@ def test_standings_survive_a_restart_to_the_last_bit(book: Book, tmp_path: Path)
     book.save()
     again = Book(tmp_path / "standings.json")
     assert again.standings == {"5Alice": EARNED, "5Bob": Standing(200)}
-    assert again.verdicts(0) == (PASS, FAIL)
+    assert again.verdicts == (PASS, FAIL)
     again.enrol([ALICE, BOB])
     assert again["5Alice"] == EARNED
-    assert again.verdicts(0) == (PASS, FAIL)
+    assert again.verdicts == (PASS, FAIL)
 
 
-def test_verdicts_are_in_hotkey_order_and_none_is_too_old(book: Book) -> None:
+def test_passes_are_told_for_a_while_and_failures_until_an_audit_passes(book: Book) -> None:
     book.judge(FAIL)
     book.judge(PASS)
-    assert book.verdicts(7) == (PASS,)
-    assert book.verdicts(8) == ()
+    assert book.told(7 + 10, 10) == (PASS, FAIL)
+    assert book.told(7 + 11, 10) == (FAIL,)
+    regained = replace(FAIL, window=8, refusal="")
+    book.judge(regained)
+    assert book.told(7 + 11, 10) == (regained,)
+
+
+def test_of_who_is_on_probation_passes_of_earlier_windows_are_not_told(
+    book: Book, tmp_path: Path
+) -> None:
+    book.convict(FAIL)
+    book.convict(replace(FAIL, window=FAIL.window - 1))
+    passed = replace(FAIL, window=8, refusal="")
+    book.judge(passed)
+    assert book.told(8, 10) == (PASS, passed)
+    assert book.told(9, 10) == (PASS, FAIL)
+    book.save()
+    assert Book(tmp_path / "standings.json").told(9, 10) == (PASS, FAIL)
+    newer = replace(FAIL, window=9)
+    book.convict(newer)
+    assert book.told(10, 10) == (PASS, newer)
 
 
 def test_only_the_newest_verdict_on_a_hotkey_is_kept(book: Book) -> None:
     book.judge(replace(PASS, window=6, refusal="norm"))
-    assert book.verdicts(0) == (PASS, FAIL)
+    assert book.verdicts == (PASS, FAIL)
     again = replace(PASS, refusal="gate")  # of the same window, and later
     book.judge(again)
-    assert book.verdicts(0) == (again, FAIL)
+    assert book.verdicts == (again, FAIL)
     newer = replace(PASS, window=8)
     book.judge(newer)
-    assert book.verdicts(0) == (newer, FAIL)
+    assert book.verdicts == (newer, FAIL)
 
 
 def test_trust_is_a_recent_pass_without_a_failure_since(book: Book) -> None:
@@ -69,7 +88,7 @@ def test_trust_is_a_recent_pass_without_a_failure_since(book: Book) -> None:
 
 def test_without_a_save_a_restart_forgets(book: Book, tmp_path: Path) -> None:
     again = Book(tmp_path / "standings.json")
-    assert (again.standings, again.verdicts(0)) == ({}, ())
+    assert (again.standings, again.verdicts) == ({}, ())
 
 
 def test_a_hotkey_that_lost_its_slot_starts_from_zero(book: Book, tmp_path: Path) -> None:
@@ -77,7 +96,7 @@ def test_a_hotkey_that_lost_its_slot_starts_from_zero(book: Book, tmp_path: Path
     again = Book(tmp_path / "standings.json")
     again.enrol([replace(ALICE, uid=5, registered_at=300), BOB])
     assert again["5Alice"] == Standing(300)
-    assert again.verdicts(0) == (FAIL,)
+    assert again.verdicts == (FAIL,)
 
 
 def test_only_who_is_new_gets_the_standing_of_a_newcomer(book: Book) -> None:
@@ -91,7 +110,7 @@ def test_only_who_is_new_gets_the_standing_of_a_newcomer(book: Book) -> None:
 def test_who_is_gone_is_dropped(book: Book) -> None:
     book.enrol([BOB])
     assert set(book.standings) == {"5Bob"}
-    assert book.verdicts(0) == (FAIL,)
+    assert book.verdicts == (FAIL,)
     book.enrol([ALICE, BOB])
     assert book["5Alice"] == Standing(100)
 
@@ -142,7 +161,7 @@ def test_a_file_without_anybody_is_no_damage(tmp_path: Path) -> None:
         '{"standings": {}, "verdicts": {}, "counted": {}, "doubts": {}, "covered": {}, "muted": {},'
         ' "probation": {}}'
     )
-    assert (Book(path).standings, Book(path).verdicts(0)) == ({}, ())
+    assert (Book(path).standings, Book(path).verdicts) == ({}, ())
 
 
 ACCUSED = replace(PASS, refusal="gate")  # by another validator, of the window of the own pass
@@ -154,7 +173,7 @@ def test_a_doubt_removes_trust_until_an_own_verdict_of_that_window_or_later(
 ) -> None:
     book.doubt(replace(PASS, window=9, refusal=refusal))
     assert not book.trusts("5Alice", 0)
-    assert book.verdicts(0) == (PASS, FAIL), "a doubt is no verdict of its own"
+    assert book.verdicts == (PASS, FAIL), "a doubt is no verdict of its own"
     book.judge(replace(PASS, window=8))  # an older delta than the one that failed
     assert not book.trusts("5Alice", 0)
     book.judge(replace(PASS, window=9))

@@ -54,7 +54,7 @@ async def test_what_was_not_committed_to_in_time_is_refused_with_its_reason(
                 "gwen": Reason.ABSENT,
             }
         # Being late gains nothing and costs a window; another's bytes are a breach.
-        failed = {v.hotkey for v in of.books["ada"].verdicts(0) if not v.passed}
+        failed = {v.hotkey for v in of.books["ada"].verdicts if not v.passed}
         assert failed == {Keys(name).hotkey for name in ("carl", "emil", "flor")}
         await of.concluded(of.agreeing())
         await of.follow()
@@ -203,7 +203,7 @@ async def test_who_commits_to_different_bytes_for_different_witnesses_is_out(
         assert sorted(of.accepted("ada")) == ["anna", "carl"]
         for name in STAKES:  # it is proven by its own signatures, so everybody holds it against it
             told = {(e["hotkey"], e["reason"]) for e in of.told(name, "rejected")}
-            verdicts = {v.hotkey: v.refusal for v in of.books[name].verdicts(0)}
+            verdicts = {v.hotkey: v.refusal for v in of.books[name].verdicts}
             fooled = name == of.order[2] and not delta_for_each
             reasons = {"bad_commit", "equivocated"} if fooled else {"equivocated"}
             assert told == {(Keys("bert").hotkey, reason) for reason in reasons}

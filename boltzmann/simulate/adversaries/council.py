@@ -19,7 +19,7 @@ from boltzmann.simulate.chain import LedgerChain
 from boltzmann.simulate.store import MemoryStore
 
 STAKE = 500.0  # half an honest validator's
-PROTEGE, FAVOURED = "protege", "favoured"
+PROTEGE, FAVOURED, STRETCHED = "protege", "favoured", "stretched"
 
 
 @adversary("weight-copier")
@@ -88,18 +88,34 @@ class FalseAlarms(Liar):
     """A validator that says of every delta that it failed its audit, early and in its receipt."""
 
     def verdicts(self, node: Node, receipt: Receipt) -> tuple[Verdict, ...]:
-        lies = tuple(
-            Judged(
-                Verdict(entry.hotkey, receipt.window, Reason.GATE.value, 0.0, 0.0, 0.0),
-                entry.sha256,
-            )
-            for entry in receipt.entries
-            if entry.received
-        )
-        run, later = node.run.run.id, receipt.window + 1
-        alarms = Alarms(run, later, lies).seal(node.hotkey, node.keys.sign)
-        node.store.put(alarms_key(run, later), alarms)
+        lies = accuse(node, receipt, {entry.hotkey for entry in receipt.entries})
         return tuple(lie.verdict for lie in lies)
+
+
+@adversary("alarmist")
+class Alarmist(Liar):
+    """A validator whose alarms about `stretched` friends, who pass narrowly, never look false."""
+
+    def verdicts(self, node: Node, receipt: Receipt) -> tuple[Verdict, ...]:
+        chain = ledger(node)
+        accuse(node, receipt, friends_of(chain.records(chain.height), STRETCHED))
+        return receipt.verdicts
+
+
+def accuse(node: Node, receipt: Receipt, accused: set[str]) -> tuple[Judged, ...]:
+    """Say in the next window that what some of them sent in this one failed its audit."""
+    lies = tuple(
+        Judged(
+            Verdict(entry.hotkey, receipt.window, Reason.GATE.value, 0.0, 0.0, 0.0), entry.sha256
+        )
+        for entry in receipt.entries
+        if entry.received and entry.hotkey in accused
+    )
+    run, later = node.run.run.id, receipt.window + 1
+    node.store.put(
+        alarms_key(run, later), Alarms(run, later, lies).seal(node.hotkey, node.keys.sign)
+    )
+    return lies
 
 
 @adversary("patron")

@@ -242,6 +242,15 @@ class ScaleDown(Scaled):
     factor = 1e-6
 
 
+@adversary("stretched")
+class Stretched(Scaled):
+    """Sends its work so much longer that it just passes: another machine might refuse it."""
+
+    earns = "work"
+    is_harmless = True
+    factor = 1.08
+
+
 @adversary("wrong-shares")
 class WrongShares(Adversary):
     """Sends an honest delta with the true shares of other pages, which do not add up to it."""
