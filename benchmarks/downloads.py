@@ -162,7 +162,7 @@ def received(publisher: Publisher, names: list[str], window: int) -> Outcome:
     )
     stakes = dict.fromkeys(publisher.hotkeys, 1)
     leader = publisher.leader(window)
-    admission = admit(dict.fromkeys(stakes, receipt), stakes, leader, run.terms, verify)
+    admission = admit(dict.fromkeys(stakes, receipt), stakes, leader, 0, run.terms, verify)
     if len(admission.accepted) != len(names):
         raise RuntimeError(f"only {len(admission.accepted)} of {len(names)} were accepted")
     addends = {hotkey: in_memory(values) for hotkey, values in deltas.items()}

@@ -150,8 +150,9 @@ async def check_admission(case: Case, receipts: Receipts) -> None:
     if len(found) < len(case.proposal.receipts):
         case.report.gaps.append("admission: not all its receipts can be read")
         return
-    witnesses, node = case.past.council.witnesses, case.node
-    admission = admit(found, witnesses, case.proposal.leader, node.run.terms, node.verify)
+    council, leader, node = case.past.council, case.proposal.leader, case.node
+    place = council.place(leader)
+    admission = admit(found, council.witnesses, leader, place, node.run.terms, node.verify)
     proposed = Admission(case.proposal.accepted, case.proposal.norm_limit)
     if admission != proposed:
         case.blame_leader("admission", _difference(proposed, admission))

@@ -73,13 +73,16 @@ class Show:
         self._console.print(table)
         loss = f"{_number(outcome.loss_first)} -> {_number(outcome.loss_last)}"
         equal = "equal on all nodes" if outcome.roots_equal else "NOT EQUAL"
-        self.say(f"{outcome.windows} windows, loss {loss} nats/token, state roots {equal}")
+        windows = f"{outcome.windows} of {outcome.windows_past} windows had an update"
+        self.say(f"{windows}, loss {loss} nats/token, state roots {equal}")
         self.say(
             f"first window trained after {_number(outcome.time_to_first_window_s)} s, "
             f"first weights after {_number(outcome.time_to_first_weights_s)} s"
         )
         for note in outcome.notes[:10]:
             self.say(f"note: {note}")
+        if outcome.advice:
+            self.say(outcome.advice)
         for name in outcome.honest_refused:
             self.say(f"FAILED: work of the honest {name} was refused")
         self.say(f"artefacts: {network_folder} (summary.json, logs/, nodes/*/…/events.jsonl)")

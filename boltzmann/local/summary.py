@@ -38,9 +38,11 @@ class PeerOutcome:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A network's. Losses in nats per token, times in seconds from the launch."""
+    """A network's. `windows`: with an update, of `windows_past`; losses in nats per token, times in
+    seconds from the launch."""
 
     windows: int
+    windows_past: int
     loss_first: float | None
     loss_last: float | None
     roots_equal: bool
@@ -56,6 +58,13 @@ class Outcome:
     def honest_refused(self) -> list[str]:
         """Honest miners of whose work anything but an absence was refused."""
         return [p.name for p in self.peers if p.role == "honest" and set(p.rejected) - ABSENCES]
+
+    @property
+    def advice(self) -> str:
+        """What to do about a network that hardly made an update; "" if nothing."""
+        if 2 * self.windows >= self.windows_past:
+            return ""
+        return "most windows had no update: if uploads came too late, try --block-time 3"
 
     @property
     def exit_code(self) -> int:
@@ -83,6 +92,7 @@ async def summarise(network: Network, chain: Chain, progress: Progress, launched
     closed, losses = sorted(w for w, by in progress.accepted.items() if by), progress.losses
     return Outcome(
         windows=len(closed),
+        windows_past=max(progress.closed_round, *closed[-1:], 0),
         loss_first=losses[min(losses)] if losses else None,
         loss_last=losses[max(losses)] if losses else None,
         roots_equal=progress.roots_equal and progress.nodes_at_end() == len(network.processes),

@@ -28,6 +28,10 @@ class Council:
     witnesses: Mapping[str, int]
     order: tuple[str, ...]
 
+    def place(self, leader: str) -> int:
+        """When it is a validator's turn, 0 being the first; 0 for who has none."""
+        return self.order.index(leader) if leader in self.order else 0
+
 
 class Councils:
     """Reads each window's council, and who takes part at a block, once."""

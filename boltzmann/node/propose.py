@@ -82,8 +82,9 @@ def _admission(node: Node, desk: Desk, proposal: Proposal | None) -> Admission:
     if proposal is not None:
         return Admission(proposal.accepted, proposal.norm_limit)
     receipts = {witness: filed.receipt for witness, filed in desk.receipts.items()}
-    witnesses = desk.this.council.witnesses
-    return admit(receipts, witnesses, node.hotkey, node.run.terms, node.verify)
+    council, leader = desk.this.council, node.hotkey
+    place = council.place(leader)
+    return admit(receipts, council.witnesses, leader, place, node.run.terms, node.verify)
 
 
 def _written(node: Node, desk: Desk, candidate: Candidate) -> Proposal:

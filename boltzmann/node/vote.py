@@ -153,6 +153,7 @@ def _by_documents(node: Node, desk: Desk, proposal: Proposal) -> Objection:
         receipts,
         this.council.witnesses,
         proposal.leader,
+        this.council.place(proposal.leader),
         node.run.terms,
         node.verify,
     )

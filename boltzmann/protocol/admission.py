@@ -51,10 +51,12 @@ def admit(
     receipts: Mapping[str, Receipt],
     stakes: Mapping[str, int],
     leader: str,
+    place: int,
     terms: Terms,
     verify: VerifySignature,
 ) -> Admission:
-    """What follows from one window's receipts, by witness, if `leader` proposes.
+    """What follows from one window's receipts, by witness, if `leader` proposes, whose turn is at
+    this place, 0 being the first.
 
     `stakes` are those of all the window's witnesses, whether their receipts are there or not. A
     delta enters if witnesses with more than half of all the stake received the same bytes, the
@@ -63,8 +65,9 @@ def admit(
     Where the terms allow it, some enter beside them whom fewer have passed and nobody has failed.
     Of all these only what enough stake to approve the update holds together: deltas that are each
     hidden from other validators would leave nobody who has them all. And nobody enters if the
-    leader lacks more than a quarter of those whom the receipts let in, two at least: it would
-    choose who makes the update.
+    leader lacks too many of those whom the receipts let in, two at least: it would choose who makes
+    the update. Too many is more than a quarter for the first leader, more than half for the second,
+    more than three quarters for the third: miners who know the order must not stop them all.
 
     The norm limit is the median of the norms that audits of the verified recomputed, never the
     submitters' own median, which colluders could move; infinity if nobody enters.
@@ -78,7 +81,7 @@ def admit(
     total = sum(stakes.values())
     wanted = {hotkey for hotkey in seen if 2 * passed.get(hotkey, _NOBODY).stake > total}
     passing = wanted & here.keys()
-    if len(wanted - passing) > max(1, len(wanted) // 4):
+    if len(wanted - passing) > max(1, (place + 1) * len(wanted) // 4):
         return Admission((), float("inf"))
     has = {w: {hotkey for hotkey, _ in here.items() & _held(receipts, w)} for w in counted}
     holders = _holders(passing, has, voters(stakes, leader, terms.proposer_counts), leader, terms)

@@ -95,7 +95,7 @@ VALIDATORS = {
     "weight-copier",
     *STALLING,
 }
-HIDING = {"hiding", "favoured"}
+HIDING = {"evasive", "favoured", "hiding"}
 BLURRED = {"blurred"}
 NARROW = {"stretched"}
 EARNING = {"one-machine", *HARMLESS}  # they work
@@ -342,6 +342,18 @@ def test_a_leader_that_received_its_friends_delta_only_leads_to_nothing() -> Non
     assert result.updates == WINDOWS
     for peer in result.peers:
         assert (peer.rejected, peer.accepted) == ({}, WINDOWS)
+
+
+def test_miners_who_hide_from_the_first_leaders_stop_no_window() -> None:
+    """Three of ten do: more than the first leader may lack, less than the second."""
+    plan = SimulationPlan(10, 7, WINDOWS, hostile={"evasive": 3}, pages_per_member=1)
+    result = simulate(plan)
+    assert (result.is_sound, result.updates) == (True, WINDOWS)
+    for peer in of_kind(result, "honest"):
+        assert (peer.accepted, peer.rejected) == (WINDOWS, {})
+    for peer in of_kind(result, "evasive"):
+        assert peer.accepted < WINDOWS
+        assert peer.pay < result.honest_pay
 
 
 def test_dust_and_hidden_deltas_stop_no_window() -> None:

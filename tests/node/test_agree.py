@@ -133,6 +133,7 @@ async def wrong_proposal(of: Council, leader: str, witnesses: list[str]) -> Prop
         {witness: receipt for witness, (receipt, _) in receipts.items()},
         of.rounds[witnesses[0]].council.witnesses,
         Keys(leader).hotkey,
+        of.rounds[witnesses[0]].council.place(Keys(leader).hotkey),
         of.config.terms,
         of.nodes[leader].node.verify,
     )

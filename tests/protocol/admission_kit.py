@@ -50,9 +50,10 @@ def admitted(
     norm_max: float = INF,
     threshold: float = 0.5,
     proposer_counts: bool = True,
+    place: int = 0,
 ) -> Admission:
     terms = Terms(trust, norm_max, unverified, threshold, proposer_counts)
-    return admit(receipts, stakes, leader, terms, verify_hash)
+    return admit(receipts, stakes, leader, place, terms, verify_hash)
 
 
 def entering(

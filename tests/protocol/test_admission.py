@@ -141,6 +141,21 @@ def test_a_leader_that_lacks_too_many_deltas_makes_no_update(
     assert len(entering({**receipts, "5W2": few}, leader="5W3")) == of - lacks, "nor do the others"
 
 
+@pytest.mark.parametrize(
+    ("place", "lacks", "enters"),
+    [(0, 3, 9), (0, 4, 0), (1, 6, 6), (1, 7, 0), (2, 9, 3), (2, 10, 0), (3, 11, 1), (5, 11, 1)],
+)
+def test_later_leaders_may_lack_more_or_miners_would_stop_them_all(
+    place: int, lacks: int, enters: int
+) -> None:
+    hotkeys = [f"5M{number:02d}" for number in range(12)]
+    verdicts = [passing(hotkey) for hotkey in hotkeys]
+    full = receipt(dict.fromkeys(hotkeys, A), *verdicts)
+    few = receipt({h: "" if h in hotkeys[:lacks] else A for h in hotkeys}, *verdicts)
+    receipts = {"5W1": full, "5W2": full, "5W3": few}
+    assert len(admitted(receipts, leader="5W3", place=place).accepted) == enters
+
+
 def test_a_leader_without_stake_proposes_what_its_own_receipt_holds() -> None:
     """When all that have stake are exhausted, it is the one that is left to lead."""
     entries, stakes = {"5Alice": A, "5Bob": B}, {**STAKES, "5Poor": 0}

@@ -23,7 +23,14 @@ from boltzmann.protocol.points import Points
 from boltzmann.protocol.receipts import Receipt, open_receipt
 from boltzmann.protocol.scoring import compare
 from boltzmann.protocol.slices import Slice
-from boltzmann.simulate.adversaries.base import Adversary, Forger, adversary, bucket, noise
+from boltzmann.simulate.adversaries.base import (
+    Adversary,
+    Forger,
+    adversary,
+    bucket,
+    is_trusted,
+    noise,
+)
 from boltzmann.simulate.store import Late, Serve
 from boltzmann.train.gradients import Delta
 
@@ -95,6 +102,34 @@ class Hiding(Forger):
         number = int(self.name.removeprefix(self.kind) or 0)
         stakes = (await node.councils.at(window)).stakes
         hidden = sorted(h for h in stakes if 2 * stakes[h] > max(stakes.values()))[number % 3 :: 3]
+
+        def serve(reader: str, key: str, stored: bytes | None) -> bytes | None:
+            return None if reader in hidden and key.endswith("/delta") else stored
+
+        _serve(node, serve)
+        await super().publish(node, window, work)
+
+
+@adversary("evasive")
+class Evasive(Forger):
+    """Honest work, hidden once it is trusted from the first leaders: enough others have seen it."""
+
+    earns = "work"
+    is_harmless = True
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._hides = False
+
+    async def publish(self, node: Node, window: int, work: Work) -> None:
+        self._hides = self._hides or is_trusted(node)
+        council = await node.councils.at(window)
+        total, hidden, stake = sum(council.stakes.values()), set[str](), 0
+        for leader in council.order if self._hides else ():
+            stake += council.stakes[leader]
+            if 2 * stake >= total:
+                break
+            hidden.add(leader)
 
         def serve(reader: str, key: str, stored: bytes | None) -> bytes | None:
             return None if reader in hidden and key.endswith("/delta") else stored
