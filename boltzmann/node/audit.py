@@ -104,8 +104,8 @@ async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcom
     """Work through the queue until `block`; with `newcomers`, whom others have failed and those
     without trust only.
 
-    What would not be done by then at the worker's pace waits, and smaller audits go first: an audit
-    that overran would hold up the receipt, and so anybody's bad work the whole window. Ends as
+    What would not be done by then at the worker's pace waits, and smaller audits go first: one that
+    overran would hold up this node's receipt, and anybody's bad work could do so to all. Ends as
     soon as the round's parameters are out of the state's reach.
     """
     waiting: list[Task] = []
