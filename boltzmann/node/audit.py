@@ -104,21 +104,8 @@ async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcom
     """Work through the queue until `block`; with `newcomers`, whom others have failed and those
     without trust only.
 
-    What would not be done by then at the worker's pace waits, and smaller audits go first: one that
-    overran would hold up this node's receipt, and anybody's bad work could do so to all. Ends as
-    soon as the round's parameters are out of the state's reach.
+    Ends as soon as the round's parameters are out of the state's reach.
     """
-    waiting: list[Task] = []
-    try:
-        await _work(node, book, this, block, waiting, newcomers=newcomers)
-    finally:
-        this.queue[:0] = waiting
-
-
-async def _work(
-    node: Node, book: Book, this: Round, block: int, waiting: list[Task], *, newcomers: bool
-) -> None:
-    """As above; what does not fit goes from the queue to `waiting`."""
     while this.queue and node.blocks.latest < block and is_within_reach(node, this):
         task = this.queue[0]
         if task.accuser and book.is_muted(task.accuser, this.window):
@@ -130,9 +117,6 @@ async def _work(
             continue
         if newcomers and not task.accuser and is_known(node, book, this, task.hotkey):
             return
-        if not await _fits(node, this, task, block, newcomers=newcomers):
-            waiting.append(this.queue.pop(0))
-            continue
         received = this.received[task.hotkey]
         finding = await node.worker.run(partial(examine, node, this, task, received))
         this.queue.pop(0)
@@ -142,19 +126,6 @@ async def _work(
             _leave_open(node, book, this, replace(task, page=None))
         else:
             record(node, book, this, task, finding)
-
-
-async def _fits(node: Node, this: Round, task: Task, block: int, *, newcomers: bool) -> bool:
-    """Whether an audit that begins now should be done by `block`.
-
-    While miners train the first one begins in any case: else one slow page would end all audits.
-    """
-    pace = node.worker.pace
-    if not (newcomers or pace.is_fresh):
-        return True
-    pages = len(this.pages[task.hotkey]) if task.page is None else 1
-    pages += 0 if this.control else node.run.data.control_pages
-    return pages * pace.seconds <= (block - node.blocks.latest) * await node.chain.block_time()
 
 
 def _is_moot(book: Book, task: Task) -> bool:

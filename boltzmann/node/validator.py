@@ -75,7 +75,6 @@ async def conclude(node: Node, book: Book, rounds: list[Round], block: int) -> N
     if not rounds or rounds[-1].is_concluded:
         return
     last, parts = rounds[-1], with_behind(rounds)
-    node.worker.pace.is_fresh = False
     for this in with_behind([last]):
         await watch(node, book, this)
     await look_into(node, book, parts, block, newcomers=False)

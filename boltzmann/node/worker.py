@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -54,23 +52,10 @@ def _peak(device: torch.device, devices: int) -> float | None:
     return None if peak is None else peak * devices
 
 
-@dataclass
-class Pace:
-    """How long the gradient of a page takes.
-
-    `seconds`: of each of the last ones computed, 0 before the first; `is_fresh`: whether that was
-    since somebody last set it to False.
-    """
-
-    seconds: float = 0.0
-    is_fresh: bool = False
-
-
 class Worker:
     """Runs gradients and state changes one after another, off the event loop.
 
-    `gauge`: what the training takes of the machine; None where nodes share one. `pace`: what an
-    audit will take.
+    `gauge`: what the training takes of the machine; None where nodes share one.
     """
 
     gauge: Gauge | None = None
@@ -85,7 +70,7 @@ class Worker:
         team: Team | None = None,
     ) -> None:
         """With a `team`, which this process leads, the others compute too."""
-        self.state, self.pace = state, Pace()
+        self.state = state
         self._seen = state.changes - 1  # the state whose parameters the engine has
         self.gauge = Gauge(config, device, _peak(device, 1 if team is None else team.size))
         how = how or usual(device, config.model.precision)
@@ -114,12 +99,8 @@ class Worker:
 
     def compute(self, pages: Sequence[int], points: Points | None = None) -> Delta:
         """As `delta`; to be called in the worker's thread only."""
-        begun = time.monotonic()
         self._refresh()
-        delta = self._backend.gradient(pages, points)
-        self.pace.seconds = (time.monotonic() - begun) / len(pages)
-        self.pace.is_fresh = True
-        return delta
+        return self._backend.gradient(pages, points)
 
     def _refresh(self) -> None:
         """Bring the engine up to date with the state: on a device it is a copy of billions."""

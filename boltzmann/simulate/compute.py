@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from boltzmann.node.worker import Pace, Worker
+from boltzmann.node.worker import Worker
 from boltzmann.protocol.points import Points
 from boltzmann.simulate.clock import when_idle
 from boltzmann.simulate.helpers import Helpers, Job
@@ -123,7 +123,7 @@ class SharedWorker(Worker):
     """
 
     def __init__(self, state: ModelState, engine: Engine) -> None:
-        self.state, self.pace = state, Pace()  # computing takes no virtual time
+        self.state = state
         self._engine = engine
 
     async def run(self, work: Callable[[], T]) -> T:
