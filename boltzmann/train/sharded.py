@@ -39,7 +39,7 @@ class ShardedModel:
         self._model = LossModel(llama, how)
         for layer in llama.model.layers:
             fully_shard(layer, mesh=team.mesh)
-        fully_shard(self._model, mesh=team.mesh)
+        self._sharded = fully_shard(self._model, mesh=team.mesh)
         self._model.to_empty(device=team.device)
         llama.tie_weights()
         place_rotary(llama, team.device)
@@ -88,11 +88,16 @@ class ShardedModel:
     def loss(self, load: LoadPages, pages: Sequence[int]) -> float:
         """Mean nats per predicted token. Raises: as `gradient`."""
         total, tokens = torch.zeros((), dtype=torch.float64, device=self._team.device), 0
-        with torch.no_grad():
-            for batch in self._agreed(load, pages):
-                for loss in self._losses(batch):
-                    total += loss
-                tokens += predicted_in(batch)
+        try:
+            with torch.no_grad():
+                for batch in self._agreed(load, pages):
+                    for loss in self._losses(batch):
+                        total += loss
+                    tokens += predicted_in(batch)
+        finally:
+            # No backward pass has done it: else the outermost parameters would stay as they are
+            # now, whatever their shards are set to, and zero_grad would miss their gradients.
+            self._sharded.reshard()
         return float(self._team.add_up(total)) / tokens
 
     def on_slice(self, chosen: Slice) -> Floats:

@@ -60,10 +60,11 @@ class Team:
         A group ends its threads when nothing holds it any more. One that still drops its last
         tensors when the interpreter ends would abort the process.
         """
+        gc.collect()  # models have cycles, and errors hold what their frames held
         self.mesh._pg_registry.clear()  # the mesh itself stays in caches of torch's own
         del self.mesh, self._orders
         distributed.destroy_process_group()
-        gc.collect()  # models have cycles
+        gc.collect()
 
 
 def join_team(device: str) -> Team:
