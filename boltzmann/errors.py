@@ -9,7 +9,8 @@
     │   ├── StoreUnavailable the bucket does not answer; the call may be repeated
     │   └── StoreConflict    the key already holds other bytes; uploads are create-only
     ├── DataError            a dataset, page or tokenizer that is not what the run's config says
-    │   └── DataUnavailable  the data's host does not answer; the call may be repeated
+    │   ├── DataUnavailable  the data's host does not answer; the call may be repeated
+    │   └── BrokenOff        nobody waits for what was to be computed any more
     └── StateError
         ├── NoRoom           the disk did not take a file; what was there before is whole
         ├── Divergence       an agreed update gives this node another root than the manifest names
@@ -69,6 +70,10 @@ class DataError(BoltzmannError):
 
 class DataUnavailable(DataError):
     """The data's host did not answer in time; nothing was changed."""
+
+
+class BrokenOff(DataError):
+    """What was being computed came too late for what it was wanted for; nothing was changed."""
 
 
 class StateError(BoltzmannError):

@@ -146,12 +146,11 @@ async def _outcome(node: Node, this: Round, task: Task) -> Finding | Rejection:
     part = next((part for part in with_behind([this]) if task.hotkey in part.received), None)
     if part is None:
         return this.refused[task.hotkey]
-    received = part.received[task.hotkey]
-    found = await node.worker.run(partial(examine, node, part, task, received))
+    found = await node.worker.run(partial(examine, node, part, task))
     if isinstance(found, Finding) and found.is_open:
         # The verdict's figures are that page's, whatever all pages decide.
         task = replace(task, page=None)
-        whole = await node.worker.run(partial(examine, node, part, task, received))
+        whole = await node.worker.run(partial(examine, node, part, task))
         refusal = whole if isinstance(whole, Rejection) else whole.refusal
         return replace(found, refusal=refusal, is_open=False)
     return found

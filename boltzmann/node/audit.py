@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from boltzmann.errors import BrokenOff
 from boltzmann.node.book import Book
 from boltzmann.node.examine import examine
 from boltzmann.node.node import Node
@@ -104,7 +105,8 @@ async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcom
     """Work through the queue until `block`; with `newcomers`, whom others have failed and those
     without trust only.
 
-    Ends as soon as the round's parameters are out of the state's reach.
+    Ends as soon as the round's parameters are out of the state's reach. An audit that is not done
+    when the block comes is broken off and begun anew the next time: no receipt waits for one.
     """
     while this.queue and node.blocks.latest < block and is_within_reach(node, this):
         task = this.queue[0]
@@ -117,8 +119,10 @@ async def audit_until(node: Node, book: Book, this: Round, block: int, *, newcom
             continue
         if newcomers and not task.accuser and is_known(node, book, this, task.hotkey):
             return
-        received = this.received[task.hotkey]
-        finding = await node.worker.run(partial(examine, node, this, task, received))
+        try:
+            finding = await node.worker.run(partial(examine, node, this, task, block))
+        except BrokenOff:
+            return
         this.queue.pop(0)
         if isinstance(finding, Rejection):
             refuse(node, book, this, task.hotkey, finding)

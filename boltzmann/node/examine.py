@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from boltzmann.node.node import Node
-from boltzmann.node.round import Received, Round, Task, on_page, reopen
+from boltzmann.node.round import Round, Task, on_page, reopen
 from boltzmann.protocol import aggregate
+from boltzmann.protocol.points import Points
 from boltzmann.protocol.rejection import Reason, Rejection
 from boltzmann.protocol.scoring import (
     AuditConfig,
@@ -23,6 +26,7 @@ from boltzmann.protocol.scoring import (
 )
 from boltzmann.protocol.spot import Bounds, compare_page, is_doubtful
 from boltzmann.protocol.wire import Opened
+from boltzmann.train.gradients import Delta
 
 
 @dataclass(frozen=True)
@@ -46,22 +50,30 @@ class Finding:
     is_narrow: bool = False
 
 
-def examine(node: Node, this: Round, task: Task, received: Received) -> Finding | Rejection:
-    """In the worker's thread: the parameters are put back to what the window trained on."""
-    opened = reopen(node, received)
+def examine(node: Node, this: Round, task: Task, until: int = sys.maxsize) -> Finding | Rejection:
+    """In the worker's thread: the parameters are put back to what the window trained on.
+
+    Raises: BrokenOff between two pages, once block `until` is there.
+    """
+
+    def compute(pages: Sequence[int], points: Points | None = None) -> Delta:
+        return node.worker.compute(pages, points, lambda: node.blocks.latest < until)
+
+    opened = reopen(node, this.received[task.hotkey])
     if isinstance(opened, Rejection):
         return opened
     with node.worker.state.parameters_at(this.duty.base_root):
         if not this.control:
-            this.set_control(node, node.worker.compute(node.schedule.control(this.window)))
-        if task.page is None:
-            return _examine_all(node, this, task.hotkey, opened)
-        return _examine_page(node, this, task.hotkey, task.page, opened)
+            this.set_control(node, compute(node.schedule.control(this.window)))
+        pages, place = this.pages[task.hotkey], task.page
+        if place is None:
+            return _examine_all(node, this, opened, compute(pages, this.points))
+        share = compute((pages[place],), this.points)
+        return _examine_page(node, this, task.hotkey, place, opened, share)
 
 
-def _examine_all(node: Node, this: Round, hotkey: str, opened: Opened) -> Finding:
+def _examine_all(node: Node, this: Round, opened: Opened, delta: Delta) -> Finding:
     codec, gate, rules = node.run.exchange.codec, node.run.gate, node.run.audit
-    delta = node.worker.compute(this.pages[hotkey], this.points)
     recomputed = codec.roundtrip(delta.on_slice(this.chosen))
     control = codec.decode(this.control)
     bounds, floor = this.chosen.bounds, rules.tensor_floor_full
@@ -82,15 +94,15 @@ def _examine_all(node: Node, this: Round, hotkey: str, opened: Opened) -> Findin
     return Finding(result.score, result.gate, refusal, delta.loss, norm, is_narrow=is_narrow)
 
 
-def _examine_page(node: Node, this: Round, hotkey: str, place: int, opened: Opened) -> Finding:
-    page = this.pages[hotkey][place]
-    delta = node.worker.compute((page,), this.points)
-    pages = len(this.pages[hotkey])
+def _examine_page(
+    node: Node, this: Round, hotkey: str, place: int, opened: Opened, delta: Delta
+) -> Finding:
+    pages = this.pages[hotkey]
     rules, names = node.run.audit, this.chosen.layout.names
     spot = compare_page(
         place,
         (opened.shares, opened.values),
-        on_page(node, this, delta, pages),
+        on_page(node, this, delta, len(pages)),
         this.control_points,
         Bounds(this.points.bounds, this.chosen.bounds),
         rules.tensor_floor,
@@ -100,4 +112,4 @@ def _examine_page(node: Node, this: Round, hotkey: str, place: int, opened: Open
     refusal, is_narrow = judge(share, node.run.gate, names), bool(judge(share, strict, names))
     is_open = not decides(share, rules) if refusal else is_doubtful(spot, rules)
     loss, norm = delta.loss, spot.norm
-    return Finding(share.score, share.gate, refusal, loss, norm, page, is_open, is_narrow)
+    return Finding(share.score, share.gate, refusal, loss, norm, pages[place], is_open, is_narrow)

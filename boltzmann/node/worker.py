@@ -13,7 +13,7 @@ from boltzmann.config import RunConfig
 from boltzmann.errors import ConfigError
 from boltzmann.ports import LoadPages
 from boltzmann.protocol.points import Points
-from boltzmann.train.engine import Engine, OwnEngine, TeamEngine
+from boltzmann.train.engine import Engine, IsWanted, OwnEngine, TeamEngine, always
 from boltzmann.train.gauge import Gauge
 from boltzmann.train.gradients import Delta
 from boltzmann.train.how import How, usual
@@ -97,10 +97,15 @@ class Worker:
         self._refresh()
         return self._backend.loss(pages)
 
-    def compute(self, pages: Sequence[int], points: Points | None = None) -> Delta:
-        """As `delta`; to be called in the worker's thread only."""
+    def compute(
+        self, pages: Sequence[int], points: Points | None = None, is_wanted: IsWanted = always
+    ) -> Delta:
+        """As `delta`; to be called in the worker's thread only.
+
+        Raises: BrokenOff before the first page at which it is not wanted any more.
+        """
         self._refresh()
-        return self._backend.gradient(pages, points)
+        return self._backend.gradient(pages, points, is_wanted)
 
     def _refresh(self) -> None:
         """Bring the engine up to date with the state: on a device it is a copy of billions."""

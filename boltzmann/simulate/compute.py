@@ -21,6 +21,7 @@ from boltzmann.node.worker import Worker
 from boltzmann.protocol.points import Points
 from boltzmann.simulate.clock import when_idle
 from boltzmann.simulate.helpers import Helpers, Job
+from boltzmann.train.engine import IsWanted, always
 from boltzmann.train.gradients import Delta
 from boltzmann.train.state import ModelState
 
@@ -134,8 +135,10 @@ class SharedWorker(Worker):
         """See `Worker.delta`."""
         return await self._engine.delta(self.state.theta, pages, points)
 
-    def compute(self, pages: Sequence[int], points: Points | None = None) -> Delta:
-        """See `Worker.compute`."""
+    def compute(
+        self, pages: Sequence[int], points: Points | None = None, is_wanted: IsWanted = always
+    ) -> Delta:
+        """See `Worker.compute`. No block comes meanwhile, so nothing is ever broken off."""
         return self._engine.compute(self.state.theta, pages, points)
 
     def _loss(self, pages: Sequence[int]) -> float:

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from boltzmann.config import ModelConfig
-from boltzmann.errors import BoltzmannError, DataError, StateError
-from boltzmann.ports import LoadPages
+from boltzmann.errors import BoltzmannError, BrokenOff, DataError, StateError
+from boltzmann.ports import LoadPages, TokenBatch
 from boltzmann.protocol.points import Points
 from boltzmann.protocol.slices import Slice
 from boltzmann.train.device import Away
@@ -23,6 +23,12 @@ from boltzmann.train.sharded import ShardedModel
 from boltzmann.train.team import Team
 
 Floats = NDArray[np.float32]
+IsWanted = Callable[[], bool]
+
+
+def always() -> bool:
+    """Wanted, however long it takes."""
+    return True
 
 
 class Engine(Protocol):
@@ -32,8 +38,13 @@ class Engine(Protocol):
         """Take the present parameters over, by name."""
         ...
 
-    def gradient(self, pages: Sequence[int], points: Points | None) -> Delta:
-        """As `boltzmann.train.gradients.gradient`, of pages by their numbers."""
+    def gradient(
+        self, pages: Sequence[int], points: Points | None, is_wanted: IsWanted = always
+    ) -> Delta:
+        """As `boltzmann.train.gradients.gradient`, of pages by their numbers.
+
+        Raises: BrokenOff before the first page at which it is not wanted any more.
+        """
         ...
 
     def loss(self, pages: Sequence[int]) -> float:
@@ -60,8 +71,10 @@ class OwnEngine:
     def refresh(self, parameters: Mapping[str, Floats]) -> None:
         refresh(self._model.llama, parameters)
 
-    def gradient(self, pages: Sequence[int], points: Points | None) -> Delta:
-        with self._load(pages) as batches:
+    def gradient(
+        self, pages: Sequence[int], points: Points | None, is_wanted: IsWanted = always
+    ) -> Delta:
+        with _while_wanted(self._load, is_wanted)(pages) as batches:
             return gradient(self._model, batches, points)
 
     def loss(self, pages: Sequence[int]) -> float:
@@ -86,11 +99,14 @@ class TeamEngine:
             self._team.share(("refresh",))
             self._model.refresh(parameters)
 
-    def gradient(self, pages: Sequence[int], points: Points | None) -> Delta:
+    def gradient(
+        self, pages: Sequence[int], points: Points | None, is_wanted: IsWanted = always
+    ) -> Delta:
+        load = _while_wanted(self._load, is_wanted)
         with _together():
             self._team.share(("gradient", tuple(pages), points))
             self._computed += 1
-            loss, tokens, shares = self._model.gradient(self._load, pages, points)
+            loss, tokens, shares = self._model.gradient(load, pages, points)
         return Delta(TeamTensors(self, self._computed), loss, tokens, shares)
 
     def loss(self, pages: Sequence[int]) -> float:
@@ -118,6 +134,23 @@ class TeamEngine:
         """Let the others go. If one has died they are ended by torchrun, as is this process."""
         with suppress(BoltzmannError), _together():
             self._team.share(None)
+
+
+def _while_wanted(load: LoadPages, is_wanted: IsWanted) -> LoadPages:
+    """The same pages, as long as somebody wants what is made of them."""
+
+    def wanted(batches: Iterator[TokenBatch]) -> Iterator[TokenBatch]:
+        for batch in batches:
+            if not is_wanted():
+                raise BrokenOff("the time for this is over: it was broken off between two pages")
+            yield batch
+
+    @contextmanager
+    def opened(pages: Sequence[int]) -> Iterator[Iterator[TokenBatch]]:
+        with load(pages) as batches:
+            yield wanted(batches)
+
+    return opened
 
 
 @contextmanager

@@ -103,7 +103,7 @@ async def test_a_tensor_that_is_all_rounding_is_not_held_against_anybody(
             rules = replace(node.run.audit, tensor_floor_full=floor)
             strict = replace(node, run=replace(node.run, audit=rules))
             hotkey = Keys("anna").hotkey
-            found = examine(strict, at.this, Task(hotkey), at.this.received[hotkey])
+            found = examine(strict, at.this, Task(hotkey))
             assert isinstance(found, Finding)
             assert (found.refusal.reason.value if found.refusal else "") == refusal
 

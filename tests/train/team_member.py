@@ -14,7 +14,7 @@ import torch
 from threads_kit import threads
 from train_kit import COMPILES, TIED, TINY, Tokens, model_state, token_batch
 
-from boltzmann.errors import DataError, StateError
+from boltzmann.errors import BrokenOff, DataError, StateError
 from boltzmann.protocol.points import draw
 from boltzmann.protocol.slices import select
 from boltzmann.train.engine import TeamEngine, assist
@@ -99,6 +99,19 @@ def lead(team: Team, found: dict[str, Any]) -> None:
             engine.gradient((MISSING,), None)
         except DataError as error:
             found["orders-error"] = np.array([str(error)])
+        try:
+            engine.gradient(ORDER, None, iter((True, False)).__next__)
+        except BrokenOff as error:
+            found["orders-broken-off"] = np.array([str(error)])
+        found["orders-after"] = engine.gradient(ORDER, None).on_slice(
+            select(state.layout, bytes(32))
+        )
+        state.theta *= np.float32(1.5)
+        engine.loss(ORDER)  # a pass forward only leaves nothing of the old parameters
+        engine.refresh(state.parameters)
+        moved = engine.gradient(ORDER, None)
+        found["orders-moved-loss"] = np.array([moved.loss, moved.tokens, engine.loss(ORDER)])
+        found["orders-moved-whole"] = np.concatenate(list(moved.tensors))
         try:
             first.on_slice(select(state.layout, bytes(32)))
         except StateError as error:

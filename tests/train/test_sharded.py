@@ -18,7 +18,7 @@ from train_kit import BOTH, COMPILER, TIED, TINY, model_state
 from boltzmann.config import ModelConfig
 from boltzmann.protocol.points import draw
 from boltzmann.protocol.slices import select
-from boltzmann.train.gradients import LossModel, gradient
+from boltzmann.train.gradients import LossModel, gradient, mean_loss
 from boltzmann.train.model import build_model
 
 Values = dict[str, NDArray[np.float64]]
@@ -129,6 +129,22 @@ def test_a_leaders_orders_come_to_the_same(found: Values, tmp_path: Path) -> Non
 def test_a_page_nobody_can_read_ends_no_team_and_an_old_gradient_is_gone(found: Values) -> None:
     assert str(found["orders-error"][0]) == "page 9 is missing"
     assert "keeps its last gradient only" in str(found["orders-stale"][0])
+
+
+def test_a_team_computes_at_the_parameters_it_was_given_last(found: Values, tmp_path: Path) -> None:
+    state = model_state(tmp_path)
+    state.theta *= np.float32(1.5)
+    model = LossModel(build_model(TINY, state.parameters, torch.device("cpu")))
+    moved = gradient(model, BATCHES)
+    whole = np.concatenate(list(moved.tensors))
+    np.testing.assert_allclose(found["orders-moved-whole"], whole, rtol=1e-3, atol=1e-6)
+    expected = [moved.loss, moved.tokens, mean_loss(model, BATCHES)]
+    np.testing.assert_allclose(found["orders-moved-loss"], expected, rtol=1e-5)
+
+
+def test_what_nobody_waits_for_is_broken_off_by_all_of_a_team(found: Values) -> None:
+    assert "broken off between two pages" in str(found["orders-broken-off"][0])
+    assert np.array_equal(found["orders-after"], found["orders-slice"])
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
