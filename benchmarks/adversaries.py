@@ -34,7 +34,7 @@ from benchmarks.machine import machine_facts
 from boltzmann.simulate.adversaries import REGISTERED
 from boltzmann.simulate.network import Network
 from boltzmann.simulate.plan import Member, SimulationPlan
-from boltzmann.simulate.results import SimulationResult, dividends, incentives
+from boltzmann.simulate.results import SimulationResult, incentives
 from boltzmann.simulate.run import result_of, simulate
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -175,9 +175,8 @@ def _validators(options: argparse.Namespace, found: dict[str, Any]) -> None:
         friends = FRIENDS.get(kind, "protege")
         hostile = {"half-pages": 1, friends: 2}
         hostile |= {} if kind == "none" else {kind: ALLIED.get(kind, 1)}
-        windows, earned = max(20, options.windows // 5), dict[str, float]()
-        happenings = {windows: partial(_dividends, earned)}
-        plan = _plan(options, peers=15, windows=windows, hostile=hostile, happenings=happenings)
+        windows = max(20, options.windows // 5)
+        plan = _plan(options, peers=15, windows=windows, hostile=hostile)
         result = _simulated(options, kind, plan)
         kinds = {k.kind: k for k in result.kinds}
         rows.append(
@@ -191,21 +190,14 @@ def _validators(options: argparse.Namespace, found: dict[str, Any]) -> None:
                 "friends_pay": kinds[friends].pay,
                 "friends_accepted": kinds[friends].accepted / result.windows,
                 "honest_pay": result.honest_pay,
-                "dividends": earned.get(kind),
-                "honest_dividends": earned["validator"],
+                "dividends": result.dividends.get(kind),
+                "honest_dividends": result.dividends["validator"],
                 "loss": result.loss_last,
                 "agreed": result.agreed,
             }
         )
         _write(options.out, found)
     print(show_rows(rows))
-
-
-async def _dividends(earned: dict[str, float], network: Network) -> None:
-    """By kind of validator, of one of them: its share of the pay by its share of the stake."""
-    shares = dividends(network.ledger.payments)
-    for name, running in network.nodes.items():
-        earned[name.rstrip("0123456789")] = shares.get(running.node.hotkey, 0.0)
 
 
 def _poison(options: argparse.Namespace, found: dict[str, Any]) -> None:

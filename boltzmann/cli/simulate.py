@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from boltzmann.simulate.results import SimulationResult
 
 INTERRUPTED = 130
+_VALIDATOR = "validator"  # an honest one
 _PROCESSES_MAX = 4  # what more would gain is lost on what one process does alone
 _NUMBERS = (
     ("--peers", 64, "miners, the hostile ones among them"),
@@ -176,6 +177,11 @@ def table(result: SimulationResult) -> str:
             "nobody was paid yet: who is new works off its dues first, "
             "(1 - audit_rate) / audit_rate windows"
         )
+    hostile = {kind: share for kind, share in result.dividends.items() if kind != _VALIDATOR}
+    if hostile:
+        shares = {"honest": result.dividends.get(_VALIDATOR, 0.0), **hostile}
+        said = ", ".join(f"{kind} {share:.3f}" for kind, share in shares.items())
+        lines.append(f"validators' dividends, 1 for weights that are the consensus: {said}")
     lines.append(
         f"{result.honest_audits} audits of honest work, "
         f"of {len(result.honest_refused)} miners some was refused"

@@ -111,10 +111,10 @@ async def validate_window(
     laps.end("ingest")
     earlier = with_behind(rounds)
     with node.stage(Stage.AUDIT, window):
-        await heed(node, book, earlier, told, clock.receipts_by(window))
+        await heed(node, book, earlier, told, clock.audit_by(window))
         for part in with_behind([this]):
             await plan(node, book, part)
-        await audit_until(node, book, this, clock.receipts_by(window), newcomers=True)
+        await audit_until(node, book, this, clock.audit_by(window), newcomers=True)
         book.save()
     laps.end("audit")
     with node.stage(Stage.RECEIPT, window):

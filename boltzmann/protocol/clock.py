@@ -104,6 +104,14 @@ class WindowClock:
         """The block at which validators read the window's deltas."""
         return self.commit_by(window) + self.upload_blocks
 
+    def audit_by(self, window: int) -> int:
+        """The block at which a validator stops auditing for its receipt of the window.
+
+        With two receipt blocks or more a block before receipts are counted, so that the page that
+        it is at, and publishing, cost no receipt.
+        """
+        return self.receipts_by(window) - (self.receipt_blocks > 1)
+
     def receipts_by(self, window: int) -> int:
         """The block from which receipts of more than half the witnesses' stake are enough."""
         return self.upload_by(window) + self.receipt_blocks

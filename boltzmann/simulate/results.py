@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean, median
 from typing import Any
 
@@ -78,7 +78,8 @@ class SimulationResult:
     """A whole network's. Losses in nats per token on pages that nobody trains on.
 
     `updates`: windows whose update was agreed on; `agreed`: whether all honest nodes had the same
-    state after each window and at the end; `root`: of the last state; `notes`: what went wrong.
+    state after each window and at the end; `root`: of the last state; `notes`: what went wrong;
+    `dividends`: by kind of validator, see the function of that name, a mean over those of the kind.
     """
 
     peers: tuple[PeerResult, ...]
@@ -92,6 +93,7 @@ class SimulationResult:
     loss_last: float
     losses: tuple[float | None, ...]
     notes: tuple[str, ...]
+    dividends: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def honest_pay(self) -> float:
@@ -173,7 +175,8 @@ def incentives(payments: Sequence[Payment]) -> dict[str, float]:
 
 
 def dividends(payments: Sequence[Payment]) -> dict[str, float]:
-    """validator -> its share of the validators' pay, by its share of the stake.
+    """validator -> its share of the validators' pay, by its share of the stake, where it has set
+    weights.
 
     One is what a validator earns whose weights are the consensus. Bonds are those of the newest
     weights alone, without the chain's moving average of earlier ones.

@@ -19,7 +19,7 @@ from boltzmann.node.objects import commit_key, delta_key
 from boltzmann.simulate.clock import run_virtual
 from boltzmann.simulate.network import Network, Running, opened
 from boltzmann.simulate.plan import BLOCK_TIME_S, HONEST, VALIDATOR, SimulationPlan
-from boltzmann.simulate.results import PeerResult, SimulationResult, shares_of_pay
+from boltzmann.simulate.results import PeerResult, SimulationResult, dividends, shares_of_pay
 
 _MEMORY = Path("/dev/shm")  # files are synced to disk, and here that costs nothing
 _BYTES_PER_NODE = 4_000_000  # journal, undo log, checkpoints
@@ -154,7 +154,19 @@ def result_of(network: Network, last: int, loss_first: float, loss_last: float) 
         loss_last=loss_last,
         losses=tuple(fmean(found) if found else None for found in losses),
         notes=tuple(seen.notes),
+        dividends=_dividends(network),
     )
+
+
+def _dividends(network: Network) -> dict[str, float]:
+    """By kind of validator; whoever has set no weights earns nothing."""
+    earned = dividends(network.ledger.payments)
+    kinds: dict[str, list[float]] = {}
+    for running in network.nodes.values():
+        if running.member.stake:
+            share = earned.get(running.node.hotkey, 0.0)
+            kinds.setdefault(running.member.kind, []).append(share)
+    return {kind: fmean(shares) for kind, shares in sorted(kinds.items())}
 
 
 def _peer(network: Network, running: Running, pay: dict[str, float], last: int) -> PeerResult:

@@ -65,7 +65,7 @@ async def test_a_receipt_waits_for_no_page_but_one(
         node = at.validator.node
         await newcomers(at)
         queued = list(at.this.queue)
-        block = CLOCK.receipts_by(1)
+        block = CLOCK.audit_by(1)
         pages_done = slow_down(at, block, monkeypatch)
         await audit_until(node, at.book, at.this, block, newcomers=True)
         assert pages_done == [1]
@@ -81,8 +81,8 @@ async def test_what_was_broken_off_is_done_while_miners_train(
         node = at.validator.node
         await newcomers(at)
         theta = at.validator.state.theta.copy()
-        slow_down(at, CLOCK.receipts_by(1), monkeypatch)
-        await audit_until(node, at.book, at.this, CLOCK.receipts_by(1), newcomers=True)
+        slow_down(at, CLOCK.audit_by(1), monkeypatch)
+        await audit_until(node, at.book, at.this, CLOCK.audit_by(1), newcomers=True)
         assert (at.validator.state.theta == theta).all()
         await at.script.advance(CLOCK.decide(1))
         await node.blocks.until(CLOCK.decide(1))

@@ -39,6 +39,7 @@ def test_the_blocks_of_one_window() -> None:
     steps = (CLOCK.open(3), CLOCK.close(3), CLOCK.commit_by(3), CLOCK.upload_by(3))
     assert steps == (48, 52, 53, 55)
     assert (CLOCK.receipts_by(3), CLOCK.decide(3), CLOCK.open(4)) == (58, 63, 64)
+    assert CLOCK.audit_by(3) == 57
     assert [CLOCK.turn(3, place) for place in range(4)] == [58, 60, 62, 64]
 
 
@@ -46,7 +47,7 @@ def test_a_window_of_four_blocks_is_legal_and_none_shorter() -> None:
     assert SHORTEST.length == 4
     steps = (SHORTEST.close(2), SHORTEST.commit_by(2), SHORTEST.upload_by(2))
     assert steps == (9, 10, 11)
-    assert (SHORTEST.receipts_by(2), SHORTEST.decide(2)) == (11, 12)
+    assert (SHORTEST.audit_by(2), SHORTEST.receipts_by(2), SHORTEST.decide(2)) == (11, 11, 12)
     for shorter in ({"train_blocks": 0}, {"exchange_blocks": 2}):
         with pytest.raises(ValueError, match=next(iter(shorter))):
             replace(SHORTEST, **shorter)
@@ -71,7 +72,10 @@ def test_the_steps_of_a_window_come_in_order(clock: WindowClock, window: int) ->
     strictly = [clock.open(window), clock.close(window), clock.commit_by(window)]
     strictly.append(clock.upload_by(window))
     assert strictly == sorted(set(strictly))
-    assert clock.upload_by(window) <= clock.receipts_by(window) < clock.decide(window)
+    assert clock.upload_by(window) <= clock.audit_by(window) <= clock.receipts_by(window)
+    assert clock.receipts_by(window) < clock.decide(window)
+    if clock.receipt_blocks > 0:
+        assert clock.upload_by(window) < clock.audit_by(window)
     assert clock.decide(window) <= clock.open(window + 1)
     within = [*strictly, clock.receipts_by(window), clock.decide(window) - 1]
     assert {clock.window(step) for step in within} == {window}

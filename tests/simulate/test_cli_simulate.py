@@ -8,7 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -119,7 +121,9 @@ def test_the_command_line_wins_over_the_scenario(
     assert "2 of 2 windows" in capsys.readouterr().out
 
 
-def result(*, agreed: bool = True, refused: bool = False) -> SimulationResult:
+def result(
+    *, agreed: bool = True, refused: bool = False, paid: Mapping[str, float] = MappingProxyType({})
+) -> SimulationResult:
     caught = 2 if refused else None
     honest = PeerResult("honest0", "honest", "5h", 4, 4, 9, {}, 0.5, None, caught)
     cheats = [
@@ -127,7 +131,7 @@ def result(*, agreed: bool = True, refused: bool = False) -> SimulationResult:
         for i, found in enumerate((2, 4, None))
     ]
     return SimulationResult(
-        (honest, *cheats), 3, 4, 1, 4, agreed, "ab" * 32, 5.5, 4.0, (None, 5.0), ("a note",)
+        (honest, *cheats), 3, 4, 1, 4, agreed, "ab" * 32, 5.5, 4.0, (None, 5.0), ("a note",), paid
     )
 
 
@@ -145,6 +149,12 @@ def test_the_table_says_how_long_cheats_went_unnoticed() -> None:
     assert lines[2].split() == late_row.split()
     assert "9 audits of honest work, of 0 miners some was refused" in lines
     assert json.loads(json.dumps(result().document()))["kinds"][1]["delay_p95"] == "never"
+
+
+def test_the_table_says_what_hostile_validators_earn() -> None:
+    assert "dividends" not in table(result(paid={"validator": 1.0}))
+    shown = table(result(paid={"liar": 0.25, "validator": 0.9}))
+    assert "1 for weights that are the consensus: honest 0.900, liar 0.250" in shown
 
 
 def test_what_makes_a_simulation_unsound_is_said() -> None:

@@ -157,7 +157,7 @@ class Jamming(Splitting):
 
 @adversary("parting")
 class Parting(Splitting):
-    """A leader that splits the validators once, as an epoch ends, and then votes no more."""
+    """Splits the validators once, where it leads an epoch's last window, and then votes no more."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
