@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import pytest
 
@@ -122,7 +121,7 @@ def test_the_command_line_wins_over_the_scenario(
 
 
 def result(
-    *, agreed: bool = True, refused: bool = False, paid: Mapping[str, float] = MappingProxyType({})
+    *, agreed: bool = True, refused: bool = False, paid: Mapping[str, float] | None = None
 ) -> SimulationResult:
     caught = 2 if refused else None
     honest = PeerResult("honest0", "honest", "5h", 4, 4, 9, {}, 0.5, None, caught)
@@ -131,7 +130,18 @@ def result(
         for i, found in enumerate((2, 4, None))
     ]
     return SimulationResult(
-        (honest, *cheats), 3, 4, 1, 4, agreed, "ab" * 32, 5.5, 4.0, (None, 5.0), ("a note",), paid
+        (honest, *cheats),
+        3,
+        4,
+        1,
+        4,
+        agreed,
+        "ab" * 32,
+        5.5,
+        4.0,
+        (None, 5.0),
+        ("a note",),
+        paid or {},
     )
 
 

@@ -188,6 +188,7 @@ def test_honest_updates_that_raise_the_loss_do_not_stop_the_run_for_good() -> No
 
     result = simulate(Steep(3, 1, 40), tell)
     assert result.updates == 40 - len(empty)
-    assert len(empty) > 1  # with a limit that does not grow, 33 windows and the last one
-    assert max(empty) < 20
+    # With a limit that does not grow, 33 to 36 of them, up to the end; which, depends on the CPU.
+    assert 1 < len(empty) < 20
+    assert max(empty) < 40
     assert all("loss" in note for note in result.notes)
