@@ -58,18 +58,21 @@ def slow_down(at: Scene, block: int, monkeypatch: pytest.MonkeyPatch) -> list[in
     return pages_done
 
 
+async def break_off(at: Scene, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Audit newcomers until the receipt is due, which is while the first page is computed."""
+    await newcomers(at)
+    block = CLOCK.audit_by(1)
+    pages_done = slow_down(at, block, monkeypatch)
+    await audit_until(at.validator.node, at.book, at.this, block, newcomers=True)
+    return pages_done
+
+
 async def test_a_receipt_waits_for_no_page_but_one(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with scene(s3, tmp_path) as at:
-        node = at.validator.node
-        await newcomers(at)
-        queued = list(at.this.queue)
-        block = CLOCK.audit_by(1)
-        pages_done = slow_down(at, block, monkeypatch)
-        await audit_until(node, at.book, at.this, block, newcomers=True)
-        assert pages_done == [1]
-        assert at.this.queue == queued
+        assert await break_off(at, monkeypatch) == [1]
+        assert {task.hotkey for task in at.this.queue} == {ANNA, BERT}
         assert at.validator.told.of("audited") == []
         assert (at.refusal("anna"), at.refusal("bert")) == (None, None)
 
@@ -78,11 +81,8 @@ async def test_what_was_broken_off_is_done_while_miners_train(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with scene(s3, tmp_path) as at:
-        node = at.validator.node
-        await newcomers(at)
-        theta = at.validator.state.theta.copy()
-        slow_down(at, CLOCK.audit_by(1), monkeypatch)
-        await audit_until(node, at.book, at.this, CLOCK.audit_by(1), newcomers=True)
+        node, theta = at.validator.node, at.validator.state.theta.copy()
+        await break_off(at, monkeypatch)
         assert (at.validator.state.theta == theta).all()
         await at.script.advance(CLOCK.decide(1))
         await node.blocks.until(CLOCK.decide(1))
