@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from boltzmann.simulate.results import SimulationResult
 
 INTERRUPTED = 130
-_VALIDATOR = "validator"  # an honest one
 _PROCESSES_MAX = 4  # what more would gain is lost on what one process does alone
 _NUMBERS = (
     ("--peers", 64, "miners, the hostile ones among them"),
@@ -140,6 +139,8 @@ class Progress:
 
 def table(result: SimulationResult) -> str:
     """The result for people: a line per kind of peer, then the model's."""
+    from boltzmann.simulate.plan import VALIDATOR
+
     rows: list[tuple[str, ...]] = [_COLUMNS]
     for kind in result.kinds:
         rows.append(
@@ -177,9 +178,9 @@ def table(result: SimulationResult) -> str:
             "nobody was paid yet: who is new works off its dues first, "
             "(1 - audit_rate) / audit_rate windows"
         )
-    hostile = {kind: share for kind, share in result.dividends.items() if kind != _VALIDATOR}
+    hostile = {kind: share for kind, share in result.dividends.items() if kind != VALIDATOR}
     if hostile:
-        shares = {"honest": result.dividends.get(_VALIDATOR, 0.0), **hostile}
+        shares = {"honest": result.dividends.get(VALIDATOR, 0.0), **hostile}
         said = ", ".join(f"{kind} {share:.3f}" for kind, share in shares.items())
         lines.append(f"validators' dividends, 1 for weights that are the consensus: {said}")
     lines.append(

@@ -292,6 +292,8 @@ def test_a_hostile_validator_neither_stops_the_run_nor_moves_the_pay(kind: str) 
     assert result.updates == WINDOWS
     assert result.honest_refused == ()
     assert of_kind(result, "protege")[0].pay == 0.0
+    assert set(result.dividends) == {"validator", kind}
+    assert result.dividends["validator"] > 0.0 and result.dividends[kind] <= 1.01
     pays = [peer.pay for peer in of_kind(result, "honest")]
     assert min(pays) > 0.9 * max(pays)
 

@@ -123,6 +123,16 @@ def test_a_leader_that_witnesses_enters_only_what_it_received_itself() -> None:
     assert limits == [2.0, 1.0, 2.0, 2.0], "the limit is of those who enter"
 
 
+def all_and_some(lacks: int, of: int) -> tuple[Receipt, Receipt]:
+    """Receipts of a witness that has the deltas of so many trusted miners, and of one that lacks
+    some of them."""
+    hotkeys = [f"5M{number:02d}" for number in range(of)]
+    verdicts = [passing(hotkey) for hotkey in hotkeys]
+    full = receipt(dict.fromkeys(hotkeys, A), *verdicts)
+    few = receipt({h: "" if h in hotkeys[:lacks] else A for h in hotkeys}, *verdicts)
+    return full, few
+
+
 @pytest.mark.parametrize(
     ("lacks", "of", "enters"),
     [(1, 2, 1), (1, 3, 2), (2, 3, 0), (2, 7, 0), (2, 8, 6), (3, 11, 0), (3, 12, 9), (12, 12, 0)],
@@ -131,10 +141,7 @@ def test_a_leader_that_lacks_too_many_deltas_makes_no_update(
     lacks: int, of: int, enters: int
 ) -> None:
     """Or it would choose whose update it is: its friend's alone, say."""
-    hotkeys = [f"5M{number:02d}" for number in range(of)]
-    verdicts = [passing(hotkey) for hotkey in hotkeys]
-    full = receipt(dict.fromkeys(hotkeys, A), *verdicts)
-    few = receipt({h: "" if h in hotkeys[:lacks] else A for h in hotkeys}, *verdicts)
+    full, few = all_and_some(lacks, of)
     receipts = {"5W1": full, "5W2": full, "5W3": few}
     assert len(entering(receipts, leader="5W3")) == enters
     assert len(entering(receipts, leader="5W1")) == of, "another one may"
@@ -148,10 +155,7 @@ def test_a_leader_that_lacks_too_many_deltas_makes_no_update(
 def test_later_leaders_may_lack_more_or_miners_would_stop_them_all(
     place: int, lacks: int, enters: int
 ) -> None:
-    hotkeys = [f"5M{number:02d}" for number in range(12)]
-    verdicts = [passing(hotkey) for hotkey in hotkeys]
-    full = receipt(dict.fromkeys(hotkeys, A), *verdicts)
-    few = receipt({h: "" if h in hotkeys[:lacks] else A for h in hotkeys}, *verdicts)
+    full, few = all_and_some(lacks, 12)
     receipts = {"5W1": full, "5W2": full, "5W3": few}
     assert len(admitted(receipts, leader="5W3", place=place).accepted) == enters
 
